@@ -1,0 +1,85 @@
+# make help says what there is. Variables of install: DESTDIR, PREFIX, NODE.
+
+DESTDIR =
+PREFIX = /usr/local
+NODE = $(shell command -v node)
+
+DAEMON_SOURCES = $(shell find daemon -name '*.ts')
+ALL_SOURCES = $(DAEMON_SOURCES) $(shell find scripts test -name '*.ts')
+CONFIGS = tsconfig.json tsconfig.build.json package-lock.json
+
+# One file instead of hundreds: loading modules was the longest part of the start. koffi stays outside, being native;
+# usocket, x11 and event-stream are for transports of dbus-next that we do not use, xml2js and thread-stream for parts of
+# dbus-next and pino that we do not use either. CommonJS packages inside want a require().
+BUNDLE = npx esbuild --bundle --platform=node --format=esm --target=node20 --log-level=warning \
+	--external:koffi --external:usocket --external:x11 --external:event-stream \
+	--alias:xml2js=./scripts/left-out.cjs --alias:thread-stream=./scripts/left-out.cjs \
+	--banner:js="import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);"
+
+.PHONY: help deps build build-all check policy test demo shell bench install uninstall clean
+
+help:
+	@echo 'make deps       fetch what building and testing need (Debian packages only as root, only when missing)'
+	@echo 'make build      compile the daemon into dist/daemon'
+	@echo 'make check      formatting, lint, types, import directions, generated files'
+	@echo 'make test       build, then run all tests (as root: those on a booted test host too)'
+	@echo 'make demo       boot a throw-away test host and show the daemon at work (root)'
+	@echo 'make shell      boot a throw-away test host and open a shell in it (root)'
+	@echo 'make bench      measure the daemon'
+	@echo 'make policy     write dbus-policy/ anew from the method tables'
+	@echo 'make install    DESTDIR= PREFIX=/usr/local NODE=(the node in $$PATH)'
+	@echo 'make uninstall  take it out again and give back what install moved aside'
+	@echo 'make clean      remove dist/ and .tap/'
+
+deps:
+	@sh scripts/system-packages.sh
+	@sh scripts/npm-packages.sh
+
+# The stamps compare times of files, so that a second `make install` costs nothing.
+dist/.daemon: $(DAEMON_SOURCES) $(CONFIGS) scripts/left-out.cjs
+	@sh scripts/npm-packages.sh
+	npx tsc -p tsconfig.build.json
+	$(BUNDLE) daemon/main.ts --outfile=dist/bundle/main.js
+	@touch $@
+
+dist/.all: $(ALL_SOURCES) $(CONFIGS)
+	@sh scripts/npm-packages.sh
+	npx tsc
+	@touch $@
+
+build: dist/.daemon
+
+build-all: dist/.daemon dist/.all
+
+check: build-all
+	npx prettier --check .
+	npx eslint .
+	npx tsc --noEmit
+	npx tap run --disable-coverage --reporter=terse test/architecture.test.ts
+	node dist/scripts/generate-policy.js --check
+
+policy: dist/.all
+	node dist/scripts/generate-policy.js
+
+test: deps build-all
+	node dist/scripts/run-tests.js $(TESTS)
+
+demo: deps build-all
+	node dist/test/host/demo.js
+
+shell: deps build-all
+	node dist/test/host/shell.js
+
+bench: deps build-all
+	@test -f dist/scripts/bench.js || { echo 'There is no benchmark yet.'; exit 1; }
+	$(BUNDLE) scripts/bench-client.ts --outfile=dist/scripts/bench-client.js
+	node dist/scripts/bench.js
+
+install: dist/.daemon
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' NODE='$(NODE)' sh scripts/install.sh
+
+uninstall:
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' sh scripts/uninstall.sh
+
+clean:
+	rm -rf dist .tap
