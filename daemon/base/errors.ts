@@ -1,0 +1,123 @@
+import { constants } from 'node:os'
+
+/** The failures a caller can be told about by name; each has one name on D-Bus (spec/dbus.md 0.3). */
+export type ErrorCode =
+  | 'InvalidArgs'
+  | 'AccessDenied'
+  | 'NotSupported'
+  | 'LimitsExceeded'
+  | 'FileNotFound'
+  | 'FileExists'
+  | 'Failed'
+  | 'UnixProcessIdUnknown'
+  | 'InteractiveAuthorizationRequired'
+  | 'UnknownMethod'
+  | 'UnknownInterface'
+  | 'UnknownObject'
+  | 'UnknownProperty'
+  | 'PropertyReadOnly'
+  | 'NoSuchMachine'
+  | 'NoSuchImage'
+  | 'NoMachineForPID'
+  | 'MachineExists'
+  | 'NoPrivateNetworking'
+  | 'NoSuchUserMapping'
+  | 'NoSuchGroupMapping'
+  | 'JobFailed'
+
+/** An expected failure: the caller asked for something that cannot be had. The message is for the user. */
+export class MachinedError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'MachinedError'
+    this.code = code
+  }
+}
+
+/** A failure the kernel reported, shaped like Node's own so that both kinds are handled alike. */
+export class SystemError extends Error {
+  readonly code: string
+  /** Positive, as in errno(3). */
+  readonly errno: number
+  readonly syscall: string
+  readonly path?: string
+
+  constructor(errno: number, syscall: string, path?: string) {
+    const code = errnoName(errno)
+    super(`${code}: ${strerror(code)}, ${syscall}${path === undefined ? '' : ` '${path}'`}`)
+    this.name = 'SystemError'
+    this.code = code
+    this.errno = errno
+    this.syscall = syscall
+    if (path !== undefined) this.path = path
+  }
+}
+
+/** Builds the error for a failed system call. `errno` is positive, as in errno(3). */
+export function systemError(errno: number, syscall: string, path?: string): SystemError {
+  return new SystemError(errno, syscall, path)
+}
+
+/** Whether `error` carries an errno name, whoever threw it: Node's fs or our own calls. */
+export function isSystemError(error: unknown): error is Error & { code: string; syscall: string } {
+  return error instanceof Error && typeof (error as { code?: unknown }).code === 'string' && 'syscall' in error
+}
+
+/**
+ * A failed system call with what it prevented, for the caller to read: `Failed to pin process 5: No such process`.
+ * Its code is that of the failure.
+ */
+export class ExplainedError extends Error {
+  readonly code: string
+  readonly syscall: string
+
+  constructor(explanation: string, cause: { readonly code: string; readonly syscall: string }) {
+    super(`${explanation}: ${strerror(cause.code)}`, { cause })
+    this.name = 'ExplainedError'
+    this.code = cause.code
+    this.syscall = cause.syscall
+  }
+}
+
+/** The texts of strerror(3) for the codes that reach clients; libuv's own wording differs from the C library's. */
+const texts: Readonly<Record<string, string>> = {
+  EPERM: 'Operation not permitted',
+  ENOENT: 'No such file or directory',
+  ESRCH: 'No such process',
+  EINTR: 'Interrupted system call',
+  EIO: 'Input/output error',
+  ENXIO: 'No such device or address',
+  EBADF: 'Bad file descriptor',
+  ENOMEM: 'Cannot allocate memory',
+  EACCES: 'Permission denied',
+  EBUSY: 'Device or resource busy',
+  EEXIST: 'File exists',
+  ENOTDIR: 'Not a directory',
+  EINVAL: 'Invalid argument',
+  ENOTTY: 'Inappropriate ioctl for device',
+  EDEADLK: 'Resource deadlock avoided',
+  ECANCELED: 'Operation canceled',
+  EMFILE: 'Too many open files',
+  ENOSPC: 'No space left on device',
+  EROFS: 'Read-only file system',
+  ELOOP: 'Too many levels of symbolic links',
+  EBADMSG: 'Bad message',
+  ENOMSG: 'No message of desired type',
+  EOPNOTSUPP: 'Operation not supported',
+  ETIMEDOUT: 'Connection timed out',
+  ENODATA: 'No data available',
+  ENOBUFS: 'No buffer space available'
+}
+
+/** libuv's own map lacks some of the kernel's errors, EBADMSG among them; the C library's is whole. */
+function errnoName(errno: number): string {
+  const found = Object.entries(constants.errno).find(([, value]) => value === errno)
+  return found?.[0] ?? `E${String(errno)}`
+}
+
+/** strerror(3) of an errno name such as `ENOENT`. */
+export function strerror(code: string): string {
+  return texts[code] ?? code
+}
