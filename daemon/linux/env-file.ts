@@ -1,0 +1,89 @@
+const SPECIAL = /[\x00-\x20\x7f"\\`$*?['()<>|&;!]/
+const C_ESCAPES: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' }
+
+/**
+ * Parses a file of `KEY=value` lines as a shell would, without expansions: comments (`#`, `;`), single and double
+ * quotes, backslashes, continued lines. Later lines win; lines that are no assignment are skipped. Outside quotes
+ * the escapes of C are understood as well: state files of systemd 252 have them (spec/dbus.md 14), and no newer one
+ * has any backslash there. `cEscapes: false` turns that off, for files of other origin. See os-release(5).
+ */
+export function parse(text: string, { cEscapes = true }: { cEscapes?: boolean } = {}): Map<string, string> {
+  // One character per byte, since octal escapes spell bytes of UTF-8.
+  const input = Buffer.from(text, 'utf8').toString('latin1')
+  const result = new Map<string, string>()
+  let at = 0
+  while (at < input.length) {
+    const key = /[ \t\r]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*/y
+    key.lastIndex = at
+    const match = key.exec(input)
+    if (match === null) {
+      const end = input.indexOf('\n', at)
+      at = end < 0 ? input.length : end + 1
+      continue
+    }
+    const [value, end] = parseValue(input, key.lastIndex, cEscapes)
+    result.set(match[1] ?? '', Buffer.from(value, 'latin1').toString('utf8'))
+    at = end
+  }
+  return result
+}
+
+/** A value as it stands behind `KEY=`, quoted only where needed (spec/dbus.md 2.3). */
+export function formatValue(value: string): string {
+  return SPECIAL.test(value) ? `"${value.replace(/["\\`$]/g, '\\$&')}"` : value
+}
+
+/** Returns the value and where the next line starts. */
+function parseValue(input: string, start: number, cEscapes: boolean): [string, number] {
+  let value = ''
+  // Trailing blanks are dropped, but not those that were quoted or escaped.
+  let keep = 0
+  let quote = ''
+  let at = start
+  for (; at < input.length; at++) {
+    const char = input.charAt(at)
+    if (quote === "'") {
+      if (char === "'") quote = ''
+      else value += char
+      keep = value.length
+    } else if (quote === '"') {
+      if (char === '"') quote = ''
+      else if (char !== '\\') value += char
+      else {
+        const next = input.charAt(++at)
+        if ('"\\`$'.includes(next)) value += next
+        else if (next !== '\n') value += `\\${next}`
+      }
+      keep = value.length
+    } else if (char === '\n') {
+      break
+    } else if (char === '\\') {
+      const [text, length] = unescape(input, at + 1, cEscapes)
+      value += text
+      at += length
+      keep = value.length
+    } else if (char === '"' || char === "'") {
+      quote = char
+      keep = value.length
+    } else {
+      value += char
+      if (!/[ \t\r]/.test(char)) keep = value.length
+    }
+  }
+  return [value.slice(0, keep), at + 1]
+}
+
+/** What a backslash outside quotes, standing before `at`, makes of the following, and how many characters it takes. */
+function unescape(input: string, at: number, cEscapes: boolean): [string, number] {
+  const next = input.charAt(at)
+  if (next === '\n') return ['', 1]
+  if (cEscapes) {
+    const simple = C_ESCAPES[next]
+    if (simple !== undefined) return [simple, 1]
+    const octal = /^[0-3][0-7]{2}/.exec(input.slice(at, at + 3))
+    if (octal !== null) return [String.fromCharCode(parseInt(octal[0], 8)), 3]
+    const hex = /^x([0-9a-fA-F]{2})/.exec(input.slice(at, at + 3))
+    if (hex !== null) return [String.fromCharCode(parseInt(hex[1] ?? '', 16)), 3]
+  }
+  return [next, 1]
+}

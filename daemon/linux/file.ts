@@ -1,0 +1,54 @@
+import { randomBytes } from 'node:crypto'
+import * as fs from 'node:fs'
+import { constants as os } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { systemError } from '../base/errors.ts'
+
+/**
+ * Replaces the file at `path` in one step, so that readers see the old or the new text, never half of it
+ * (spec/dbus.md 2.2). Not synced to disk. On failure the old file stays and no temporary file is left.
+ */
+export function writeFileAtomically(path: string, text: string | Uint8Array, mode: number): void {
+  const temporary = join(dirname(path), `.#${basename(path)}${randomBytes(8).toString('hex')}`)
+  // Made unreadable to others at first: `mode` counts only when the content is complete.
+  const fd = fs.openSync(temporary, 'wx', 0o640)
+  try {
+    try {
+      fs.writeFileSync(fd, text)
+      // Unlike the mode given to open(2), this one is not cut down by the umask.
+      fs.fchmodSync(fd, mode)
+    } finally {
+      fs.closeSync(fd)
+    }
+    fs.renameSync(temporary, path)
+  } catch (error) {
+    fs.rmSync(temporary, { force: true })
+    throw error
+  }
+}
+
+/**
+ * The text of a regular file of at most `limit` bytes. Never blocks on a FIFO or device. Throws EFBIG for a bigger
+ * file, EISDIR for a directory and EINVAL for anything else that is not a regular file.
+ */
+export function readFileBounded(path: string, limit: number): string {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK | fs.constants.O_NOCTTY)
+  try {
+    const stat = fs.fstatSync(fd)
+    if (stat.isDirectory()) throw systemError(os.errno.EISDIR, 'read', path)
+    if (!stat.isFile()) throw systemError(os.errno.EINVAL, 'read', path)
+    const chunks: Buffer[] = []
+    let total = 0
+    // The size in stat(2) is no use here: files in /proc have none.
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(Math.min(Math.max(stat.size - total, 4096) + 1, limit + 1 - total))
+      const length = fs.readSync(fd, chunk)
+      if (length === 0) return Buffer.concat(chunks).toString('utf8')
+      total += length
+      if (total > limit) throw systemError(os.errno.EFBIG, 'read', path)
+      chunks.push(chunk.subarray(0, length))
+    }
+  } finally {
+    fs.closeSync(fd)
+  }
+}

@@ -1,0 +1,108 @@
+import * as fs from 'node:fs'
+import { constants as os } from 'node:os'
+import { parentPort } from 'node:worker_threads'
+import { MachinedError, isSystemError, systemError, type ErrorCode } from '../base/errors.ts'
+import { changeRoot, closeFd, pidfdSendSignal, setns, unshare } from './libc.ts'
+import { jobs, type Jobs, type Place } from './namespace-jobs.ts'
+
+/*
+ * The entry of a worker thread (namespace-workers.ts): does one job after the other and says how it ended. It shares
+ * descriptors with the main thread, but has its own root, working directory and, for a while, mount namespace.
+ */
+
+const CLONE_FS = 0x200
+const CLONE_NEWNS = 0x20000
+const O_PATH = 0x200000
+
+/** One job for the thread. */
+export interface Request {
+  readonly pid: number
+  /** Belongs to the main thread, which keeps it open until the answer. */
+  readonly pidfd: number
+  readonly job: keyof Jobs
+  readonly args: unknown
+}
+
+/** How a job ended. */
+export type Answer =
+  { readonly result: unknown; readonly fds: readonly number[] } | { readonly failure: Failure; readonly fatal: boolean }
+
+/** An error in a form that survives the way between threads. */
+export type Failure =
+  | { readonly errno: number; readonly syscall: string; readonly path: string | undefined }
+  | { readonly code: ErrorCode; readonly message: string }
+  | { readonly bug: unknown }
+
+unshare(CLONE_FS)
+const hostNamespace = fs.openSync('/proc/thread-self/ns/mnt', 'r')
+const hostRoot = fs.openSync('/', O_PATH | fs.constants.O_DIRECTORY)
+/** Whether the thread could not come back from a machine, and must not go on. */
+let lost = false
+
+parentPort?.on('message', (request: Request) => {
+  parentPort?.postMessage(perform(request))
+})
+
+function perform(request: Request): Answer {
+  const given: number[] = []
+  let rootFd: number | undefined
+  try {
+    rootFd = openRoot(request)
+    const job = jobs[request.job] as (place: Place, args: unknown) => unknown
+    const result = job(
+      { rootFd, inside: inside(request.pidfd, rootFd), give: (fd) => (given.push(fd), fd) },
+      request.args
+    )
+    return { result, fds: given }
+  } catch (error) {
+    given.forEach(closeFd)
+    return { failure: describe(error), fatal: lost }
+  } finally {
+    if (rootFd !== undefined) closeFd(rootFd)
+  }
+}
+
+/** The root directory of the process; the number in the path means that process as long as the pidfd can be signalled. */
+function openRoot({ pid, pidfd }: Request): number {
+  const path = `/proc/${String(pid)}/root`
+  let fd: number
+  try {
+    fd = fs.openSync(path, O_PATH | fs.constants.O_DIRECTORY)
+  } catch (error) {
+    throw isSystemError(error) && error.code === 'ENOENT' ? systemError(os.errno.ESRCH, 'open', path) : error
+  }
+  try {
+    pidfdSendSignal(pidfd, 0)
+    return fd
+  } catch (error) {
+    closeFd(fd)
+    throw error
+  }
+}
+
+function inside(pidfd: number, rootFd: number): Place['inside'] {
+  return (work) => {
+    setns(pidfd, CLONE_NEWNS)
+    try {
+      changeRoot(rootFd)
+      return work()
+    } finally {
+      comeBack()
+    }
+  }
+}
+
+function comeBack(): void {
+  lost = true
+  setns(hostNamespace, CLONE_NEWNS)
+  changeRoot(hostRoot)
+  lost = false
+}
+
+function describe(error: unknown): Failure {
+  if (error instanceof MachinedError) return { code: error.code, message: error.message }
+  if (!isSystemError(error)) return { bug: error }
+  const { errno, path } = error as { errno?: number; path?: string }
+  // Node's own have it negative.
+  return { errno: Math.abs(errno ?? os.errno.EIO), syscall: error.syscall, path }
+}

@@ -1,0 +1,81 @@
+import * as fs from 'node:fs'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { closeFd, exitAtOnce, setns } from './libc.ts'
+import type { PidRef } from './process.ts'
+
+const CLONE_NEWNET = 0x40000000
+
+/**
+ * The network namespace of the calling thread, with the way into those of others and back (network_namespaces(7)).
+ * Holds one descriptor, so that the way back depends on nothing that could have changed meanwhile.
+ */
+export class NetworkNamespace {
+  readonly #own: number
+  readonly #id: bigint
+
+  constructor() {
+    this.#own = fs.openSync('/proc/thread-self/ns/net', 'r')
+    this.#id = namespaceId(this.#own)
+  }
+
+  /**
+   * Runs `work` in the network namespace of a process; undefined, and not run, when that is our own. Nothing else of
+   * this daemon runs meanwhile: `work` must be synchronous, wait for nothing and start no thread. It is for creating
+   * a socket, which belongs to the namespace for good. Ends the process when there is no way back, lest it serve
+   * everybody from inside a machine. Throws ESRCH when the process is gone.
+   */
+  inside<T>(process: PidRef, work: () => T): T | undefined {
+    const fd = openNetworkNamespace(process)
+    try {
+      if (namespaceId(fd) === this.#id) return undefined
+      setns(fd, CLONE_NEWNET)
+      try {
+        return work()
+      } finally {
+        this.#comeBack()
+      }
+    } finally {
+      closeFd(fd)
+    }
+  }
+
+  /** Lets go of the descriptor. */
+  close(): void {
+    closeFd(this.#own)
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #comeBack(): void {
+    try {
+      setns(this.#own, CLONE_NEWNET)
+    } catch (error) {
+      log.fatal({ err: error }, 'Cannot return to the own network namespace, exiting')
+      exitAtOnce(1)
+    }
+  }
+}
+
+function openNetworkNamespace(process: PidRef): number {
+  const path = `/proc/${String(process.pid)}/ns/net`
+  let fd: number
+  try {
+    fd = fs.openSync(path, 'r')
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') throw systemError(os.errno.ESRCH, 'open', path)
+    throw error
+  }
+  // While the process lives no other can have its PID, and then this was its namespace.
+  if (process.isAlive()) return fd
+  closeFd(fd)
+  throw systemError(os.errno.ESRCH, 'open', path)
+}
+
+/** All namespaces are files of one file system, which gives them different inode numbers. */
+function namespaceId(fd: number): bigint {
+  return fs.fstatSync(fd, { bigint: true }).ino
+}
