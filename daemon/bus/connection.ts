@@ -1,0 +1,295 @@
+import { EventEmitter } from 'node:events'
+import { dbusError, isDBusError, Message, MessageBus, type ClientBus, type ClientMessage } from './client-bus.ts'
+import { ProtocolError, requireDecodable, type BusMessage } from './message.ts'
+import { Subscriptions, type SignalMatch } from './subscriptions.ts'
+import { closeAll, connectBusSocket, Transport } from './transport.ts'
+
+export type { SignalMatch } from './subscriptions.ts'
+export { takeFd } from './transport.ts'
+export { dbusError, isDBusError, type DBusError } from './client-bus.ts'
+
+const [callType, errorType, signalType] = [1, 3, 4] as const
+
+/** A message to send; the connection gives it its serial. `h` values in the body are descriptors, closed once sent. */
+export type OutgoingMessage = Pick<BusMessage, 'type'> & Partial<Omit<BusMessage, 'type' | 'serial' | 'sender'>>
+
+/** A method call. `timeout` in ms, 25 seconds unless told, Infinity for none. */
+export interface CallRequest {
+  destination: string
+  path: string
+  interface: string
+  member: string
+  signature?: string
+  body?: unknown[]
+  flags?: number
+  timeout?: number
+}
+
+const driver = { destination: 'org.freedesktop.DBus', path: '/org/freedesktop/DBus', interface: 'org.freedesktop.DBus' }
+/** MessageBus says Hello first of all. */
+const helloSerial = 1
+const systemBus = 'unix:path=/run/dbus/system_bus_socket'
+
+/**
+ * Our connection to a message bus. Method calls go to onMethodCall as they come; for calls of our own and for signals
+ * there is dbus-next's MessageBus on top of our transport. Descriptors of a message that nobody took (takeFd) are
+ * closed: of a call when its handler is done, else one turn of the loop after the reply or signal
+ * was delivered.
+ */
+export class Connection {
+  /** Handles calls to us; replying is its own affair. The message's descriptors are kept until its promise settles. */
+  onMethodCall: (message: BusMessage) => void | Promise<void> = () => undefined
+  /** Called once when the bus went away, not after close(). */
+  onClose: (error?: Error) => void = () => undefined
+  readonly #transport: Transport
+  readonly #adapter = new EventEmitter()
+  readonly #bus: ClientBus
+  readonly #pending = new Set<(error: Error) => void>()
+  readonly #subscriptions = new Subscriptions()
+  #closed = false
+  #failHello: (error: Error) => void = () => undefined
+
+  /** Connects to $DBUS_SYSTEM_BUS_ADDRESS or the system bus, unless told another address. Throws when that fails. */
+  static async open(address = process.env['DBUS_SYSTEM_BUS_ADDRESS'] ?? systemBus): Promise<Connection> {
+    return Connection.adopt(await connectBusSocket(address))
+  }
+
+  /**
+   * The same on a connected socket, which is taken over: such as one made inside a container, as its user `uid`. A
+   * message longer than `maxLength` bytes ends the connection.
+   */
+  static async adopt(fd: number, options: { uid?: number; maxLength?: number } = {}): Promise<Connection> {
+    const connection = new Connection(new Transport(fd, options))
+    try {
+      await connection.#hello()
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+    return connection
+  }
+
+  private constructor(transport: Transport) {
+    this.#transport = transport
+    transport.onMessage = (message) => {
+      this.#receive(message)
+    }
+    transport.onClose = (error) => {
+      this.#ended(error)
+    }
+    Object.assign(this.#adapter, {
+      message: (message: ClientMessage) => {
+        transport.send({ ...fieldsOf(message), fds: [] })
+      },
+      stream: {
+        writable: true,
+        end: () => {
+          this.close()
+        }
+      }
+    })
+    this.#bus = new MessageBus(this.#adapter)
+    this.#bus.on('error', () => undefined)
+    this.#bus.on('message', (message: BusMessage) => {
+      if (message.type === signalType) this.#subscriptions.deliver(message, surface)
+    })
+  }
+
+  /** Our name on the bus, such as `:1.42`. */
+  get uniqueName(): string {
+    return this.#bus.name ?? ''
+  }
+
+  /**
+   * Sends a reply, an error or a signal; gives its serial. Throws TypeError or RangeError for a body that does not fit
+   * (its descriptors stay the caller's then). After the end of the connection it does nothing.
+   */
+  send(message: OutgoingMessage): number {
+    const serial = this.#newSerial()
+    // Field by field: spreading objects would take longer than all the rest of a reply.
+    this.#transport.send({
+      type: message.type,
+      flags: message.flags ?? 0,
+      serial,
+      path: message.path,
+      interface: message.interface,
+      member: message.member,
+      errorName: message.errorName,
+      replySerial: message.replySerial,
+      destination: message.destination,
+      signature: message.signature ?? '',
+      body: message.body ?? [],
+      fds: message.fds ?? []
+    })
+    return serial
+  }
+
+  /** Calls a method. Rejects with DBusError for an error reply, for no reply in time and for the loss of the bus. */
+  async call(request: CallRequest): Promise<BusMessage> {
+    const { timeout = 25_000, ...fields } = request
+    if (this.#closed) throw dbusError('org.freedesktop.DBus.Error.Disconnected', 'Connection is closed')
+    const bus = this.#bus
+    this.#wrapSerial()
+    const message = new Message({ ...fields, type: callType })
+    let reject: (error: Error) => void = () => undefined
+    let timer: NodeJS.Timeout | undefined
+    const failure = new Promise<never>((_resolve, fail) => {
+      reject = fail
+      this.#pending.add(fail)
+      if (timeout === Infinity) return
+      timer = setTimeout(() => {
+        fail(dbusError('org.freedesktop.DBus.Error.NoReply', `Call of ${request.member} timed out`))
+      }, timeout)
+    })
+    try {
+      return await Promise.race([bus.call(message), failure])
+    } finally {
+      clearTimeout(timer)
+      this.#pending.delete(reject)
+      // dbus-next forgets neither calls that are never answered nor the owner of any name it called.
+      Reflect.deleteProperty(bus._methodReturnHandlers, message.serial)
+      Reflect.deleteProperty(bus._nameOwners, request.destination)
+    }
+  }
+
+  /** Asks the bus for these signals and calls the listener with each. Resolves when the bus has agreed. */
+  async onSignal(match: SignalMatch, listener: (message: BusMessage) => void): Promise<void> {
+    const { sender } = match
+    if (sender !== undefined && !sender.startsWith(':') && sender !== driver.destination)
+      await this.#followOwner(sender)
+    this.#subscriptions.add(match, listener)
+    const rule = Object.entries(match).map(([key, value]) => `,${key}='${String(value)}'`)
+    await this.call({ ...driver, member: 'AddMatch', signature: 's', body: [`type='signal'${rule.join('')}`] })
+  }
+
+  /** Resolves when all that was sent is with the kernel. */
+  flush(): Promise<void> {
+    return this.#transport.flush()
+  }
+
+  /** Ends the connection at once; calls without an answer fail. */
+  close(): void {
+    this.#transport.close()
+    this.#rejectPending('Connection is closed')
+  }
+
+  async #hello(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#failHello = (error) => {
+        this.close()
+        reject(error)
+      }
+      this.#bus.once('connect', resolve)
+    })
+  }
+
+  #newSerial(): number {
+    this.#wrapSerial()
+    return this.#bus.newSerial()
+  }
+
+  /** Serials are 32 bits wide and never 0. */
+  #wrapSerial(): void {
+    if (this.#bus._serial > 0xffffffff) this.#bus._serial = 1
+  }
+
+  #receive(message: BusMessage): void {
+    if (message.type === callType) {
+      this.#handleCall(message)
+      return
+    }
+    try {
+      if (message.type === errorType && message.replySerial === helloSerial && this.#bus.name === null) {
+        // dbus-next would answer a refused Hello with an unhandled rejection.
+        this.#failHello(dbusError(message.errorName ?? '', String(message.body[0])))
+      } else if (message.type !== signalType || this.#subscriptions.wants(message)) {
+        // Decode here, where a malformed body ends the connection, and not within dbus-next.
+        requireDecodable(message)
+        this.#adapter.emit('message', message)
+      }
+    } catch (error) {
+      this.#transport.fail(error as Error)
+    }
+    // Only after those who wait for a reply have gone on.
+    if (message.fds.length > 0)
+      setImmediate(() => {
+        closeAll(message.fds)
+      })
+  }
+
+  /** A handler that needs no waiting is done at once, without a promise. */
+  #handleCall(message: BusMessage): void {
+    try {
+      const pending = this.onMethodCall(message)
+      if (pending) void this.#finishCall(message, pending)
+      else closeAll(message.fds)
+    } catch (error) {
+      this.#callFailed(message, error)
+    }
+  }
+
+  async #finishCall(message: BusMessage, pending: Promise<void>): Promise<void> {
+    try {
+      await pending
+      closeAll(message.fds)
+    } catch (error) {
+      this.#callFailed(message, error)
+    }
+  }
+
+  #callFailed(message: BusMessage, error: unknown): void {
+    closeAll(message.fds)
+    if (error instanceof ProtocolError) this.#transport.fail(error)
+    else surface(error)
+  }
+
+  /** Keeps the unique name behind a well-known one, for signals carry the unique one and anybody may send us any signal. */
+  async #followOwner(name: string): Promise<void> {
+    if (this.#subscriptions.hasOwner(name)) return
+    this.#subscriptions.setOwner(name, '')
+    await this.onSignal(
+      { sender: driver.destination, interface: driver.interface, member: 'NameOwnerChanged', arg0: name },
+      (message) => {
+        this.#subscriptions.setOwner(name, String(message.body[2]))
+      }
+    )
+    const owner = await this.call({ ...driver, member: 'GetNameOwner', signature: 's', body: [name] }).catch(
+      (error: unknown) => {
+        if (isDBusError(error) && error.type === 'org.freedesktop.DBus.Error.NameHasNoOwner') return undefined
+        throw error
+      }
+    )
+    if (owner !== undefined) this.#subscriptions.setOwner(name, String(owner.body[0]))
+  }
+
+  #rejectPending(text: string): void {
+    this.#closed = true
+    for (const reject of this.#pending) reject(dbusError('org.freedesktop.DBus.Error.Disconnected', text))
+    this.#pending.clear()
+  }
+
+  #ended(error?: Error): void {
+    this.#rejectPending(error?.message ?? 'The bus closed the connection')
+    if (this.#bus.name === null) this.#failHello(error ?? new Error('The bus closed the connection'))
+    else this.onClose(error)
+  }
+}
+
+/** The fields of dbus-next's Message that go on the wire. */
+function fieldsOf(message: ClientMessage): Omit<BusMessage, 'fds'> {
+  const { type, flags, serial, path, interface: interfaceName, member, destination, signature, body } = message
+  return {
+    ...{ type, flags, serial, signature, body },
+    ...(path !== undefined && { path }),
+    ...(interfaceName !== undefined && { interface: interfaceName }),
+    ...(member !== undefined && { member }),
+    ...(destination !== undefined && { destination })
+  }
+}
+
+/** Makes a bug in a handler an uncaught exception, once the messages at hand are done. */
+function surface(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
+}
