@@ -1,0 +1,47 @@
+import { MachinedError } from '../base/errors.ts'
+import type { Authority } from '../bus/polkit.ts'
+import type { AccessRule, Caller, Grant } from './dbus/table.ts'
+
+/** Header flag ALLOW_INTERACTIVE_AUTHORIZATION of the D-Bus specification. */
+const allowInteractive = 0x4
+
+const notEnabled =
+  'Access denied as the requested operation requires interactive authentication. ' +
+  'However, interactive authentication has not been enabled by the calling program.'
+
+const actionPrefix = 'org.freedesktop.machine1.'
+
+/** What the rule grants to a UID by itself, without asking polkit: to the owner, and to root. */
+export function grantByUid(rule: AccessRule, uid: number): Grant | undefined {
+  if (uid === 0) return { admin: true }
+  return rule.owner === uid ? { admin: false } : undefined
+}
+
+/**
+ * Decides whether the caller may do what the rule names (spec/dbus.md 0.6). Throws `AccessDenied`,
+ * `InteractiveAuthorizationRequired`, or the DBusError of a polkit that failed otherwise.
+ */
+export async function authorize(authority: Authority, rule: AccessRule, caller: Caller): Promise<Grant> {
+  const grant = grantByUid(rule, await caller.uid())
+  if (grant) return grant
+  const answer = await authority.check({
+    sender: caller.name,
+    action: actionPrefix + rule.action,
+    details: rule.details,
+    interactive: (caller.message.flags & allowInteractive) !== 0
+  })
+  if (answer.authorized) return { admin: answer.admin }
+  if (answer.challenge) throw new MachinedError('InteractiveAuthorizationRequired', notEnabled)
+  throw new MachinedError('AccessDenied', 'Permission denied')
+}
+
+/** Whether what was authorized under one rule may be done under the other: the same thing to the same owner's machine. */
+export function sameRule(one: AccessRule, other: AccessRule): boolean {
+  const names = Object.keys(one.details)
+  return (
+    one.action === other.action &&
+    one.owner === other.owner &&
+    names.length === Object.keys(other.details).length &&
+    names.every((name) => Object.hasOwn(other.details, name) && one.details[name] === other.details[name])
+  )
+}

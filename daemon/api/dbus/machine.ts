@@ -1,0 +1,132 @@
+import { systemError } from '../../base/errors.ts'
+import { isDBusError } from '../../bus/connection.ts'
+import type { Manager } from '../../manager.ts'
+import { uidShiftOf } from '../../machine/id-mapping.ts'
+import { checkSignal, kill, parseWhom } from '../../machine/kill.ts'
+import type { Machine } from '../../machine/machine.ts'
+import { errnoOfBusError } from '../error-replies.ts'
+import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
+
+const ENOENT = 2
+
+/** A machine with the manager that tracks it: what a call on a machine object works on. */
+export interface MachineTarget {
+  readonly manager: Manager
+  readonly machine: Machine
+}
+
+/** Acting on a machine is for its owner and for whom polkit lets; `check` looks at the arguments (spec/dbus.md 3.6). */
+export function manageMachine<A>(
+  verb: string,
+  check: (args: A) => void = () => undefined
+): Access<MachineTarget, A, 'manage-machines'> {
+  return {
+    actions: ['manage-machines'],
+    rule: ({ machine }, args) => {
+      check(args)
+      const { name, registration } = machine
+      return { action: 'manage-machines', details: { machine: name, verb }, owner: registration.owner }
+    }
+  }
+}
+
+/** What PID 1 refuses reaches the caller as a bare errno, as clients know it (spec/dbus.md 3.6, 6.6). */
+async function withErrno(work: Promise<void>): Promise<[]> {
+  try {
+    await work
+    return []
+  } catch (error) {
+    throw isDBusError(error) ? errnoOfBusError(error.type) : error
+  }
+}
+
+export const terminateMachine = method({
+  in: {},
+  out: {},
+  access: manageMachine('terminate'),
+  run: ({ manager, machine }: MachineTarget) => withErrno(manager.machines.stop(machine))
+})
+
+export const killMachine = method({
+  in: { whom: 's', signal: 'i' },
+  out: {},
+  access: manageMachine('kill', ({ whom, signal }: { whom: string; signal: number }) => {
+    parseWhom(whom)
+    checkSignal(signal)
+  }),
+  run: ({ manager, machine }: MachineTarget, { whom, signal }) =>
+    withErrno(kill(manager.systemd, machine, parseWhom(whom), signal))
+})
+
+export const getSSHInfo = method({
+  in: {},
+  out: { ssh_address: 's', ssh_private_key_path: 's' },
+  access: 'anyone',
+  run: ({ machine }: MachineTarget) => {
+    const { sshAddress, sshPrivateKeyPath } = machine.registration
+    if (sshAddress === '' || sshPrivateKeyPath === '') throw systemError(ENOENT, 'getsshinfo')
+    return [sshAddress, sshPrivateKeyPath]
+  }
+})
+
+export const getUIDShift = method({
+  in: {},
+  out: { shift: 'u' },
+  access: 'anyone',
+  run: ({ machine }: MachineTarget) => [uidShiftOf(machine)]
+})
+
+export const openRootDirectory = method({
+  in: {},
+  out: { fd: 'h' },
+  access: {
+    actions: ['manage-machines'],
+    rule: ({ machine }: MachineTarget) => ({
+      action: 'manage-machines',
+      details: { machine: machine.name, verb: 'open_root_directory' }
+    })
+  },
+  run: async ({ manager, machine }: MachineTarget) => [await manager.rootDirectories.open(machine)]
+})
+
+function constant(
+  type: PropertyRow<MachineTarget>['type'],
+  get: (machine: Machine) => unknown
+): PropertyRow<MachineTarget> {
+  return { type, emits: 'const', get: ({ machine }) => get(machine) }
+}
+
+/** `org.freedesktop.machine1.Machine` (spec/dbus.md 4). */
+export const machineTable: InterfaceTable<MachineTarget> = {
+  name: 'org.freedesktop.machine1.Machine',
+  properties: {
+    Name: constant('s', (machine) => machine.name),
+    Id: constant('ay', (machine) => machine.registration.id),
+    Timestamp: constant('t', (machine) => machine.realtime),
+    TimestampMonotonic: constant('t', (machine) => machine.monotonic),
+    Service: constant('s', (machine) => machine.registration.service),
+    Unit: constant('s', (machine) => machine.unit),
+    Scope: { ...constant('s', (machine) => machine.unit), hidden: true },
+    Subgroup: constant('s', (machine) => machine.subgroup),
+    Leader: constant('u', (machine) => machine.registration.leader?.pid ?? 0),
+    LeaderPIDFDId: constant('t', (machine) => machine.registration.leader?.pidfdId ?? 0n),
+    Supervisor: constant('u', (machine) => machine.registration.supervisor?.pid ?? 0),
+    SupervisorPIDFDId: constant('t', (machine) => machine.registration.supervisor?.pidfdId ?? 0n),
+    Class: constant('s', (machine) => machine.class),
+    RootDirectory: constant('s', (machine) => machine.registration.rootDirectory),
+    NetworkInterfaces: constant('ai', (machine) => machine.registration.networkInterfaces),
+    VSockCID: constant('u', (machine) => machine.registration.vsockCid),
+    SSHAddress: constant('s', (machine) => machine.registration.sshAddress),
+    SSHPrivateKeyPath: constant('s', (machine) => machine.registration.sshPrivateKeyPath),
+    State: { type: 's', emits: 'false', get: ({ machine }) => machine.state },
+    UID: constant('u', (machine) => machine.registration.owner)
+  },
+  methods: {
+    Terminate: terminateMachine,
+    Kill: killMachine,
+    GetSSHInfo: getSSHInfo,
+    GetUIDShift: getUIDShift,
+    OpenRootDirectory: openRootDirectory
+  },
+  signals: {}
+}

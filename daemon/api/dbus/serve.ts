@@ -1,0 +1,63 @@
+import type { BusDriver } from '../../bus/driver.ts'
+import type { Connection } from '../../bus/connection.ts'
+import type { Authority } from '../../bus/polkit.ts'
+import type { Manager } from '../../manager.ts'
+import type { Machine } from '../../machine/machine.ts'
+import { interfaceXml, nodeXml } from './introspection.ts'
+import { logControlTable } from './log-control.ts'
+import { machineTable, type MachineTarget } from './machine.ts'
+import { MACHINE_PREFIX, MANAGER_PATH, machineOfCaller, machinePath, managerTable } from './manager.ts'
+import { escapeLabel, unescapeLabel } from './object-path.ts'
+import { BusServer } from './server.ts'
+import type { Caller } from './table.ts'
+
+const LOG_CONTROL_PATH = '/org/freedesktop/LogControl1'
+
+/** Where each interface is served; below the path, where that is a prefix of many objects. */
+const INTERFACES: readonly (readonly [path: string, name: string, xml: string])[] = [
+  [MANAGER_PATH, managerTable.name, interfaceXml(managerTable)],
+  [MACHINE_PREFIX, machineTable.name, interfaceXml(machineTable)],
+  [LOG_CONTROL_PATH, logControlTable.name, interfaceXml(logControlTable)]
+]
+
+/**
+ * What `--bus-introspect=` prints: for `list` the paths and interfaces, else the introspection XML of an object path
+ * or interface (spec/dbus.md 1.1). Throws for any other word.
+ */
+export function busIntrospection(what: string): string {
+  if (what === 'list') return INTERFACES.map(([path, name]) => `${path}\t${name}\n`).join('')
+  const found = INTERFACES.find(([path, name]) => path === what || name === what)
+  if (found === undefined) throw new Error(`Object path ${what} not found`)
+  return nodeXml([found[2]], [])
+}
+
+/** Puts the manager's objects on the bus (spec/dbus.md 5) and turns its events into signals. */
+export function serve(manager: Manager, connection: Connection, driver: BusDriver, authority: Authority): void {
+  const server = new BusServer({ connection, authority, driver })
+  server.mount(MANAGER_PATH, managerTable, manager)
+  server.mountFallback(
+    MACHINE_PREFIX,
+    machineTable,
+    (label, caller) => findMachine(manager, label, caller),
+    () => manager.machines.names().map(escapeLabel)
+  )
+  server.mount(LOG_CONTROL_PATH, logControlTable, { identifier: 'systemd-machined', target: 'auto' })
+  connection.onMethodCall = (message) => server.handle(message)
+
+  const announce = (member: string) => (machine: Machine) => {
+    server.emitSignal(MANAGER_PATH, managerTable.name, member, 'so', [machine.name, machinePath(machine.name)])
+  }
+  manager.machines.on('new', announce('MachineNew'))
+  manager.machines.on('removed', announce('MachineRemoved'))
+}
+
+/** `self` is the machine of whoever asks. */
+function findMachine(
+  manager: Manager,
+  label: string,
+  caller: Caller
+): MachineTarget | undefined | Promise<MachineTarget | undefined> {
+  const target = (machine: Machine | undefined): MachineTarget | undefined => machine && { manager, machine }
+  if (label === 'self') return machineOfCaller(manager, caller).then(target)
+  return target(manager.machines.find(unescapeLabel(label)))
+}

@@ -1,0 +1,131 @@
+import type { Variant } from '../../bus/client-bus.ts'
+import type { EncodedStruct } from '../../bus/codec.ts'
+import type { BusMessage } from '../../bus/message.ts'
+import type { PidRef } from '../../linux/process.ts'
+import type { ActionName } from '../polkit-actions.ts'
+
+/** The bus signatures in use, each with its value in TypeScript; the list is finite so that types need no parser. */
+export interface Values {
+  s: string
+  o: string
+  u: number
+  i: number
+  h: number
+  b: boolean
+  t: bigint
+  ay: Buffer
+  ai: number[]
+  as: string[]
+  'a{ss}': Record<string, string>
+  'a(sv)': [string, Variant][]
+  'a(ssso)': EncodedStruct[]
+  'a(ssbttto)': [string, string, boolean, bigint, bigint, bigint, string][]
+  'a(iay)': [number, Buffer][]
+  'a(st)': [string, bigint][]
+}
+
+/** One complete type of the D-Bus wire, out of those this daemon uses. */
+export type Signature = keyof Values
+
+/** Names and signatures of arguments or results, in the order of the wire. */
+export type Shape = Readonly<Record<string, Signature>>
+
+/** The values of a shape, by name. */
+export type ArgsOf<S extends Shape> = { readonly [K in keyof S]: Values[S[K]] }
+
+/** The arguments of some method, by name, where the method is not known. */
+export type Args = Readonly<Record<string, unknown>>
+
+/** Who sent a call. */
+export interface Caller {
+  /** The sender's unique bus name. */
+  readonly name: string
+  /** The call itself. */
+  readonly message: BusMessage
+  /** The sender's effective UID as the message broker knows it. */
+  uid(): Promise<number>
+  /** Pins the sender's process; whoever asked closes it. */
+  pin(): Promise<PidRef>
+}
+
+/** What authorization found out about an allowed caller. */
+export interface Grant {
+  /** Whether the caller is root or has shown to be an administrator (spec 0.6). */
+  readonly admin: boolean
+}
+
+/** What a call must be authorized for. */
+export interface AccessRule<N extends ActionName = ActionName> {
+  readonly action: N
+  /** What polkit is told about the call. */
+  readonly details: Readonly<Record<string, string>>
+  /** The UID that needs no authorization. */
+  readonly owner?: number
+}
+
+/** Who may call a method that is not for anyone. */
+export interface Access<T, A = Args, N extends ActionName = ActionName> {
+  /** The polkit actions that calls can need: each call needs one of them. */
+  readonly actions: readonly N[]
+  /** Looks up and validates, then says what this call needs; must change nothing. */
+  readonly rule: (target: T, args: A, caller: Caller) => AccessRule<NoInfer<N>> | Promise<AccessRule<NoInfer<N>>>
+}
+
+/** One method: all that the dispatcher, introspection and the tests need to know about it. */
+export interface MethodRow<T> {
+  readonly in: Shape
+  readonly out: Shape
+  readonly access: 'anyone' | Access<T>
+  /** Does the work; returns the results in the order of `out`. File descriptors among them change hands. */
+  readonly run: (
+    target: T,
+    args: Args,
+    caller: Caller,
+    grant: Grant
+  ) => readonly unknown[] | Promise<readonly unknown[]>
+}
+
+/** A method row whose arguments and results have the types its shapes say. */
+export interface TypedMethodRow<T, In extends Shape, Out extends Shape, N extends ActionName> {
+  readonly in: In
+  readonly out: Out
+  readonly access: 'anyone' | Access<T, ArgsOf<In>, N>
+  readonly run: (
+    target: T,
+    args: ArgsOf<In>,
+    caller: Caller,
+    grant: Grant
+  ) => readonly Values[Out[keyof Out]][] | Promise<readonly Values[Out[keyof Out]][]>
+}
+
+/** Checks the types of one row, then forgets them: the dispatcher has compared the signature before it calls. */
+export function method<T, const In extends Shape, const Out extends Shape, const N extends ActionName>(
+  row: TypedMethodRow<T, In, Out, N>
+): MethodRow<T> {
+  return row as unknown as MethodRow<T>
+}
+
+/** One property. */
+export interface PropertyRow<T> {
+  readonly type: Signature
+  /** The EmitsChangedSignal annotation; no property here emits changes. */
+  readonly emits: 'const' | 'false'
+  /** Answers Get, but is in neither GetAll nor introspection. */
+  readonly hidden?: true
+  readonly get: (target: T) => unknown
+  /** Makes the property writable, for root alone. Throws if the value will not do. */
+  readonly write?: (target: T, value: unknown) => void
+}
+
+/** One signal. */
+export interface SignalRow {
+  readonly args: Shape
+}
+
+/** One interface of one kind of object. */
+export interface InterfaceTable<T> {
+  readonly name: string
+  readonly methods: Readonly<Record<string, MethodRow<T>>>
+  readonly properties: Readonly<Record<string, PropertyRow<T>>>
+  readonly signals: Readonly<Record<string, SignalRow>>
+}

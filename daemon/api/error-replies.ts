@@ -1,0 +1,116 @@
+import {
+  type ErrorCode,
+  ExplainedError,
+  isSystemError,
+  MachinedError,
+  strerror,
+  systemError,
+  type SystemError
+} from '../base/errors.ts'
+import { constants } from 'node:os'
+import { log } from '../base/log.ts'
+import { isDBusError } from '../bus/connection.ts'
+
+/** An error as it goes over D-Bus. */
+export interface ErrorReply {
+  readonly name: string
+  readonly text: string
+}
+
+const bus = 'org.freedesktop.DBus.Error.'
+const machine1 = 'org.freedesktop.machine1.'
+
+/** The D-Bus name of each expected failure (spec/dbus.md 0.3). */
+const names: Readonly<Record<ErrorCode, string>> = {
+  InvalidArgs: `${bus}InvalidArgs`,
+  AccessDenied: `${bus}AccessDenied`,
+  NotSupported: `${bus}NotSupported`,
+  LimitsExceeded: `${bus}LimitsExceeded`,
+  FileNotFound: `${bus}FileNotFound`,
+  FileExists: `${bus}FileExists`,
+  Failed: `${bus}Failed`,
+  UnixProcessIdUnknown: `${bus}UnixProcessIdUnknown`,
+  InteractiveAuthorizationRequired: `${bus}InteractiveAuthorizationRequired`,
+  UnknownMethod: `${bus}UnknownMethod`,
+  UnknownInterface: `${bus}UnknownInterface`,
+  UnknownObject: `${bus}UnknownObject`,
+  UnknownProperty: `${bus}UnknownProperty`,
+  PropertyReadOnly: `${bus}PropertyReadOnly`,
+  NoSuchMachine: `${machine1}NoSuchMachine`,
+  NoSuchImage: `${machine1}NoSuchImage`,
+  NoMachineForPID: `${machine1}NoMachineForPID`,
+  MachineExists: `${machine1}MachineExists`,
+  NoPrivateNetworking: `${machine1}NoPrivateNetworking`,
+  NoSuchUserMapping: `${machine1}NoSuchUserMapping`,
+  NoSuchGroupMapping: `${machine1}NoSuchGroupMapping`,
+  JobFailed: 'org.freedesktop.systemd1.JobFailed'
+}
+
+/** The D-Bus names of the errnos that have one (spec/dbus.md 0.4). */
+const errnoNames: Readonly<Record<string, string>> = {
+  ENOMEM: 'NoMemory',
+  EPERM: 'AccessDenied',
+  EACCES: 'AccessDenied',
+  EINVAL: 'InvalidArgs',
+  ESRCH: 'UnixProcessIdUnknown',
+  ENOENT: 'FileNotFound',
+  EEXIST: 'FileExists',
+  ETIMEDOUT: 'Timeout',
+  ETIME: 'Timeout',
+  EIO: 'IOError',
+  ENETRESET: 'Disconnected',
+  ECONNABORTED: 'Disconnected',
+  ECONNRESET: 'Disconnected',
+  EOPNOTSUPP: 'NotSupported',
+  // The same number as EOPNOTSUPP on Linux, and the name libuv gives it.
+  ENOTSUP: 'NotSupported',
+  EADDRNOTAVAIL: 'BadAddress',
+  ENOBUFS: 'LimitsExceeded',
+  EADDRINUSE: 'AddressInUse',
+  EBADMSG: 'InconsistentMessage'
+}
+
+/** The D-Bus error name of an errno such as `ENOENT`; errnos without one are sent as `System.Error.` and their name. */
+export function errnoErrorName(code: string): string {
+  const name = Object.hasOwn(errnoNames, code) ? errnoNames[code] : undefined
+  if (name !== undefined) return bus + name
+  return /^E[A-Z][A-Z0-9]*$/.test(code) ? `System.Error.${code}` : `${bus}Failed`
+}
+
+/** The errnos that clients know PID 1's errors by; the standard errors are in `errnoNames`. */
+const errnosOfServiceManager: Readonly<Record<string, string>> = {
+  NoSuchUnit: 'ENOENT',
+  NoSuchProcess: 'ESRCH',
+  LoadFailed: 'EIO',
+  OnlyByDependency: 'EINVAL',
+  TransactionIsDestructive: 'EDEADLK',
+  TransactionJobsConflicting: 'EDEADLK',
+  ShuttingDown: 'ECANCELED'
+}
+
+/** The errno of an error of PID 1 where its name and text are not for the caller; EIO for those that have none. */
+export function errnoOfBusError(name: string): SystemError {
+  const own = name.startsWith('org.freedesktop.systemd1.')
+    ? errnosOfServiceManager[name.slice('org.freedesktop.systemd1.'.length)]
+    : undefined
+  const standard = Object.entries(errnoNames).find(([, known]) => bus + known === name)?.[0]
+  const code = own ?? standard ?? name.replace(/^System\.Error\./, '')
+  const numbers: Readonly<Record<string, number>> = constants.errno
+  return systemError(numbers[code] ?? constants.errno.EIO, 'systemd')
+}
+
+/**
+ * Translates whatever a call failed with. Errors of our own, of the system and of other bus services reach the
+ * caller; anything else is a bug, of which the log gets the stack and the caller nothing.
+ */
+export function errorReply(error: unknown): ErrorReply {
+  if (error instanceof MachinedError) return { name: names[error.code], text: error.message }
+  if (isDBusError(error)) return { name: error.type, text: error.text }
+  if (error instanceof ExplainedError) return { name: errnoErrorName(error.code), text: error.message }
+  if (isSystemError(error)) {
+    const code = error.code === 'ENOTSUP' ? 'EOPNOTSUPP' : error.code
+    return { name: errnoErrorName(code), text: strerror(code) }
+  }
+  log.error({ err: error }, 'A call failed because of a bug')
+  return { name: `${bus}Failed`, text: 'Internal error' }
+}

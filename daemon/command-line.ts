@@ -1,0 +1,61 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { busIntrospection } from './api/dbus/serve.ts'
+
+const HELP = `machined [OPTIONS...]
+
+Track virtual machines and containers.
+
+  -h --help                 Show this help
+     --version              Show the version
+     --system               Run as the system's instance (default)
+     --user                 Run as a user's instance
+     --bus-introspect=WHAT  Print the introspection XML of an object path or interface;
+                            "list" prints which there are
+
+See the systemd-machined.service(8) man page for details.
+`
+
+/**
+ * Reads the switches of spec/dbus.md 1.1 and answers those that only print. Returns whether the daemon is to run;
+ * a switch it does not take ends the process with status 1.
+ */
+export function readCommandLine(args: string[]): boolean {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean' },
+        system: { type: 'boolean' },
+        user: { type: 'boolean' },
+        'bus-introspect': { type: 'string' }
+      }
+    })
+    if (values.help === true) process.stdout.write(HELP)
+    else if (values.version === true) process.stdout.write(`machined ${version()}\n`)
+    else if (positionals.length > 0) throw new Error('This program takes no arguments.')
+    else if (values['bus-introspect'] !== undefined) process.stdout.write(busIntrospection(values['bus-introspect']))
+    else if (values.user === true) throw new Error('The user instance is not available yet.')
+    else return true
+    return false
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exit(1)
+  }
+}
+
+/** The version in the package.json that came with the daemon, two folders up once compiled. */
+function version(): string {
+  const manifest = ['..', '../..'].map((folder) => join(import.meta.dirname, folder, 'package.json'))
+  for (const path of manifest) {
+    try {
+      return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
+    } catch {
+      // Not there: the sources and the compiled daemon lie at different depths.
+    }
+  }
+  return 'unknown'
+}

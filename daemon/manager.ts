@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs'
+import { log } from './base/log.ts'
+import type { ServiceManager } from './bus/systemd.ts'
+import { NetworkNamespace } from './linux/namespace.ts'
+import { PidRef } from './linux/process.ts'
+import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
+import { Machines } from './machine/machines.ts'
+import { RootDirectories } from './machine/root-directory.ts'
+import { StateDirectory } from './machine/state-file.ts'
+
+export const STATE_DIRECTORY = '/run/systemd/machines'
+
+/** All that a call can reach. */
+export class Manager {
+  readonly systemd: ServiceManager
+  readonly machines: Machines
+  readonly network = new NetworkNamespace()
+  readonly rootDirectories = new RootDirectories()
+  readonly #state: StateDirectory
+
+  constructor(systemd: ServiceManager, stateDirectory = STATE_DIRECTORY) {
+    this.systemd = systemd
+    this.#state = new StateDirectory(stateDirectory)
+    this.machines = new Machines(systemd, this.#state)
+  }
+
+  /** Adds the host, then takes up what an earlier daemon tracked; a machine that cannot be read spoils no other. */
+  async enumerate(): Promise<void> {
+    this.machines.addHost(hostMachine())
+    // All are in the registry before the first reply of PID 1 is awaited, and the questions to it go out together.
+    await Promise.all(this.#state.list().map((name) => this.#restore(name)))
+  }
+
+  async #restore(name: string): Promise<void> {
+    try {
+      await this.machines.restore(this.#state.load(name))
+    } catch (error) {
+      log.warn({ NAME: name, err: error }, `Failed to load machine '${name}', ignoring`)
+    }
+  }
+}
+
+/** The host as machine `.host` (spec/dbus.md 1.3). */
+function hostMachine(): Machine {
+  const host = new Machine({
+    name: '.host',
+    class: 'host',
+    owner: 0,
+    id: Buffer.from(readFileSync('/etc/machine-id', 'utf8').trim(), 'hex'),
+    service: '',
+    rootDirectory: '/',
+    networkInterfaces: [],
+    vsockCid: NO_VSOCK_CID,
+    sshAddress: '',
+    sshPrivateKeyPath: '',
+    leader: PidRef.pin(1),
+    supervisor: undefined
+  })
+  host.unit = '-.slice'
+  host.realtime = bootTime()
+  host.started = true
+  return host
+}
+
+/** Wall clock at boot, in microseconds. */
+function bootTime(): bigint {
+  const seconds = /^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]
+  return BigInt(seconds ?? 0) * 1_000_000n
+}
