@@ -1,0 +1,45 @@
+import t from 'tap'
+import { polkitActions } from '../../daemon/api/polkit-actions.ts'
+import { busPolicy, polkitPolicy, usedActions } from '../../scripts/policy-files.ts'
+
+/** Actions that no row names, and what will. Each must go from here when its methods are built. */
+const NOT_USED_YET: Readonly<Record<string, string>> = {
+  login: 'OpenMachineLogin of a container',
+  'host-login': 'OpenMachineLogin of the host',
+  shell: 'OpenMachineShell of a container',
+  'host-shell': 'OpenMachineShell of the host',
+  'open-pty': 'OpenMachinePTY of a container',
+  'host-open-pty': 'OpenMachinePTY of the host',
+  'inspect-machines': 'GetMachineOSRelease',
+  'manage-images': 'the methods that change images',
+  'inspect-images': 'the Varlink interface of images'
+}
+
+t.test('every action that a row names exists, and every other one is accounted for', (t) => {
+  t.strictSame([...usedActions(), ...Object.keys(NOT_USED_YET)].sort(), Object.keys(polkitActions).sort())
+  t.end()
+})
+
+t.test('polkit is told of the used actions only, also where one implies another', (t) => {
+  const named = [...polkitPolicy().matchAll(/org\.freedesktop\.machine1\.([\w-]+)/g)].map(([, name]) => name)
+  t.strictSame([...new Set(named)].sort(), [...usedActions()].sort())
+  t.match(polkitPolicy(), /imply">org\.freedesktop\.machine1\.register-machine</)
+  t.end()
+})
+
+t.test('an action implies only actions that there are', (t) => {
+  for (const [name, { implies }] of Object.entries(polkitActions)) {
+    for (const other of implies) t.ok(Object.hasOwn(polkitActions, other), `${name} implies ${other}`)
+  }
+  t.end()
+})
+
+t.test('the bus opens the methods of the tables to everybody, after a blanket denial', (t) => {
+  const everybody = busPolicy().split('<policy context="default">')[1] ?? ''
+  t.ok(everybody.trimStart().startsWith('<deny send_destination="org.freedesktop.machine1"/>'))
+  t.match(everybody, 'send_interface="org.freedesktop.machine1.Manager" send_member="RegisterMachineEx"')
+  t.match(everybody, 'send_interface="org.freedesktop.machine1.Machine" send_member="Kill"')
+  t.notMatch(everybody, 'LogControl1')
+  t.notMatch(everybody, 'send_member="Set"')
+  t.end()
+})
