@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { log } from './base/log.ts'
 import type { ServiceManager } from './bus/systemd.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
+import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
-import { RootDirectories } from './machine/root-directory.ts'
 import { StateDirectory } from './machine/state-file.ts'
 
 export const STATE_DIRECTORY = '/run/systemd/machines'
@@ -15,7 +15,7 @@ export class Manager {
   readonly systemd: ServiceManager
   readonly machines: Machines
   readonly network = new NetworkNamespace()
-  readonly rootDirectories = new RootDirectories()
+  readonly workers = new NamespaceWorkers()
   readonly #state: StateDirectory
 
   constructor(systemd: ServiceManager, stateDirectory = STATE_DIRECTORY) {

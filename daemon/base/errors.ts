@@ -81,6 +81,11 @@ export class ExplainedError extends Error {
   }
 }
 
+/** What to throw in place of a failure of `explanation`: system errors are explained, all others say enough themselves. */
+export function explain(explanation: string, error: unknown): unknown {
+  return isSystemError(error) ? new ExplainedError(explanation, error) : error
+}
+
 /** The texts of strerror(3) for the codes that reach clients; libuv's own wording differs from the C library's. */
 const texts: Readonly<Record<string, string>> = {
   EPERM: 'Operation not permitted',

@@ -6,16 +6,22 @@ import type { Place } from './namespace-jobs.ts'
 /** More than any distribution's by a factor of hundreds. */
 export const OS_RELEASE_LIMIT = 1024 * 1024
 
+/** Where os-release(5) is, below a root directory; the first that exists counts. */
+const OS_RELEASE_FILES = ['etc/os-release', 'usr/lib/os-release'] as const
+
 /** The assignments of the machine's os-release(5), in its order. It is parsed here as it may be big and odd. */
 export function readOSRelease({ rootFd }: Place): [string, string][] {
-  return [...parse(readEither(rootFd), { cEscapes: false })]
+  const text = firstOf((path) => readFileInside(rootFd, path, OS_RELEASE_LIMIT))
+  return [...parse(text, { cEscapes: false })]
 }
 
-function readEither(rootFd: number): string {
+/** What `read` gives for the first of the files that exists. Throws ENOENT when none does. */
+export function firstOf(read: (path: string) => string): string {
+  const [first, second] = OS_RELEASE_FILES
   try {
-    return readFileInside(rootFd, 'etc/os-release', OS_RELEASE_LIMIT)
+    return read(first)
   } catch (error) {
     if (!isSystemError(error) || error.code !== 'ENOENT') throw error
-    return readFileInside(rootFd, 'usr/lib/os-release', OS_RELEASE_LIMIT)
+    return read(second)
   }
 }

@@ -1,9 +1,8 @@
-import { constants as os } from 'node:os'
-import { ExplainedError, MachinedError, isSystemError, systemError } from '../base/errors.ts'
+import { MachinedError, explain } from '../base/errors.ts'
 import { closeFd } from '../linux/libc.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import { openRouteSocket, readAddresses, type InterfaceAddress } from '../linux/rtnetlink.ts'
-import type { Machine } from './machine.ts'
+import { leaderOfContainer, type Machine } from './machine.ts'
 
 const IFA_F_DEPRECATED = 0x20
 const IFA_F_TENTATIVE = 0x40
@@ -22,19 +21,13 @@ export function addressesOf(machine: Machine, own: NetworkNamespace): InterfaceA
       closeFd(socket)
     }
   } catch (error) {
-    if (!isSystemError(error)) throw error
-    throw new ExplainedError('Failed to get addresses', error)
+    throw explain('Failed to get addresses', error)
   }
 }
 
 function socketInside(machine: Machine, own: NetworkNamespace): number {
   if (machine.class === 'host') return openRouteSocket()
-  if (machine.class !== 'container') {
-    const text = 'Requesting IP address data is only supported on container machines.'
-    throw new MachinedError('NotSupported', text)
-  }
-  const { leader } = machine.registration
-  if (leader === undefined) throw systemError(os.errno.ESRCH, 'setns')
+  const leader = leaderOfContainer(machine, 'Requesting IP address data')
   const socket = own.inside(leader, openRouteSocket)
   if (socket !== undefined) return socket
   throw new MachinedError('NoPrivateNetworking', `Machine ${machine.name} does not use private networking`)

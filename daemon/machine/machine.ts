@@ -1,3 +1,5 @@
+import { constants as os } from 'node:os'
+import { MachinedError, systemError } from '../base/errors.ts'
 import type { PidRef } from '../linux/process.ts'
 
 export type MachineClass = 'container' | 'vm' | 'host'
@@ -66,4 +68,17 @@ export class Machine {
   get leaderAlive(): boolean {
     return this.registration.leader?.isAlive() ?? false
   }
+}
+
+/**
+ * The process by which one gets into a container. Throws NotSupported for other classes of machines, with a text that
+ * begins with `what`; ESRCH when the leader is not known any more.
+ */
+export function leaderOfContainer(machine: Machine, what: string): PidRef {
+  if (machine.class !== 'container') {
+    throw new MachinedError('NotSupported', `${what} is only supported on container machines.`)
+  }
+  const { leader } = machine.registration
+  if (leader === undefined) throw systemError(os.errno.ESRCH, 'pidfd_open')
+  return leader
 }

@@ -10,7 +10,6 @@ const NOT_USED_YET: Readonly<Record<string, string>> = {
   'host-shell': 'OpenMachineShell of the host',
   'open-pty': 'OpenMachinePTY of a container',
   'host-open-pty': 'OpenMachinePTY of the host',
-  'inspect-machines': 'GetMachineOSRelease',
   'manage-images': 'the methods that change images',
   'inspect-images': 'the Varlink interface of images'
 }

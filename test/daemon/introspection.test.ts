@@ -30,8 +30,6 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'GetImageMachineID',
     'GetImageMachineInfo',
     'GetImageOSRelease',
-    'GetMachineAddresses',
-    'GetMachineOSRelease',
     'ListImages',
     'MarkImageReadOnly',
     'OpenMachineLogin',
@@ -51,8 +49,6 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'CopyFromWithFlags',
     'CopyTo',
     'CopyToWithFlags',
-    'GetAddresses',
-    'GetOSRelease',
     'OpenLogin',
     'OpenPTY',
     'OpenShell'

@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, fstatSync, statSync } from 'node:fs'
 import t from 'tap'
+import { NamespaceWorkers } from '../../daemon/linux/namespace-workers.ts'
 import { PidRef } from '../../daemon/linux/process.ts'
 import { Machine, NO_VSOCK_CID, type MachineClass } from '../../daemon/machine/machine.ts'
-import { RootDirectories } from '../../daemon/machine/root-directory.ts'
+import { openRootDirectoryOf } from '../../daemon/machine/root-directory.ts'
 
 function machine(machineClass: MachineClass, leader?: PidRef): Machine {
   return new Machine({
@@ -23,31 +24,25 @@ function machine(machineClass: MachineClass, leader?: PidRef): Machine {
   })
 }
 
-const directories = new RootDirectories()
+const workers = new NamespaceWorkers()
+t.teardown(() => {
+  workers.close()
+})
 
 t.test('the root of the host and of a container is opened as a directory that can be read', async (t) => {
   using self = PidRef.pin(process.pid)
   for (const opened of [machine('host'), machine('container', self)]) {
-    const fd = await directories.open(opened)
+    const fd = await openRootDirectoryOf(opened, workers)
     t.equal(fstatSync(fd).ino, statSync('/').ino)
     closeSync(fd)
   }
 })
 
 t.test('a virtual machine has none to open', async (t) => {
-  await t.rejects(directories.open(machine('vm')), {
+  await t.rejects(openRootDirectoryOf(machine('vm'), workers), {
     code: 'NotSupported',
     message: 'Opening the root directory is only supported on container machines.'
   })
-})
-
-t.test('one request at a time is let into a machine', async (t) => {
-  using self = PidRef.pin(process.pid)
-  const container = machine('container', self)
-  const first = directories.open(container)
-  await t.rejects(directories.open(container), { code: 'EBUSY' })
-  closeSync(await first)
-  closeSync(await directories.open(container))
 })
 
 t.test('a leader that is gone gives ESRCH, not the root of another process', async (t) => {
@@ -55,7 +50,7 @@ t.test('a leader that is gone gives ESRCH, not the root of another process', asy
   using leader = PidRef.pin(child.pid ?? 0)
   child.kill('SIGKILL')
   await once(child, 'exit')
-  await t.rejects(directories.open(machine('container', leader)), {
+  await t.rejects(openRootDirectoryOf(machine('container', leader), workers), {
     message: "Failed to open root directory of machine 'm': No such process"
   })
 })

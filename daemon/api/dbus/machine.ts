@@ -5,6 +5,7 @@ import { uidShiftOf } from '../../machine/id-mapping.ts'
 import { checkSignal, kill, parseWhom } from '../../machine/kill.ts'
 import type { Machine } from '../../machine/machine.ts'
 import { errnoOfBusError } from '../error-replies.ts'
+import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
 
 const ENOENT = 2
@@ -76,19 +77,6 @@ export const getUIDShift = method({
   run: ({ machine }: MachineTarget) => [uidShiftOf(machine)]
 })
 
-export const openRootDirectory = method({
-  in: {},
-  out: { fd: 'h' },
-  access: {
-    actions: ['manage-machines'],
-    rule: ({ machine }: MachineTarget) => ({
-      action: 'manage-machines',
-      details: { machine: machine.name, verb: 'open_root_directory' }
-    })
-  },
-  run: async ({ manager, machine }: MachineTarget) => [await manager.rootDirectories.open(machine)]
-})
-
 function constant(
   type: PropertyRow<MachineTarget>['type'],
   get: (machine: Machine) => unknown
@@ -124,7 +112,9 @@ export const machineTable: InterfaceTable<MachineTarget> = {
   methods: {
     Terminate: terminateMachine,
     Kill: killMachine,
+    GetAddresses: getAddresses,
     GetSSHInfo: getSSHInfo,
+    GetOSRelease: getOSRelease,
     GetUIDShift: getUIDShift,
     OpenRootDirectory: openRootDirectory
   },

@@ -7,15 +7,8 @@ import { claimName } from '../../machine/claim-name.ts'
 import { findMachineOfProcess } from '../../machine/find-process.ts'
 import { checkId, idInMachine, idOnHost, type IdKind } from '../../machine/id-mapping.ts'
 import { Machine, type Registration } from '../../machine/machine.ts'
-import {
-  getSSHInfo,
-  getUIDShift,
-  killMachine,
-  manageMachine,
-  terminateMachine,
-  openRootDirectory,
-  type MachineTarget
-} from './machine.ts'
+import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine, type MachineTarget } from './machine.ts'
+import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import type { ActionName } from '../polkit-actions.ts'
 import { escapeLabel } from './object-path.ts'
 import { closeRegistration, readFixedRegistration, readRegistration } from './registration.ts'
@@ -219,7 +212,9 @@ export const managerTable: InterfaceTable<Manager> = {
     UnregisterMachine: byName(unregister),
     TerminateMachine: byName(terminateMachine, 'id'),
     KillMachine: byName(killMachine),
+    GetMachineAddresses: byName(getAddresses),
     GetMachineSSHInfo: byName(getSSHInfo),
+    GetMachineOSRelease: byName(getOSRelease),
     OpenMachineRootDirectory: byName(openRootDirectory),
     GetMachineUIDShift: byName(getUIDShift),
     MapFromMachineUser: mapFromMachine('uid'),

@@ -1,4 +1,4 @@
-import { ExplainedError, isSystemError, MachinedError, systemError } from '../../base/errors.ts'
+import { explain, isSystemError, MachinedError, systemError } from '../../base/errors.ts'
 import type { Variant } from '../../bus/client-bus.ts'
 import { PidRef } from '../../linux/process.ts'
 import { isValidMachineName } from '../../machine/machine-name.ts'
@@ -119,7 +119,7 @@ async function withProcesses(
 ): Promise<Registration> {
   const { sender, owner } = await identify(caller).catch((error: unknown) => {
     named?.close()
-    throw explained(error, 'Failed to pin client process')
+    throw explain('Failed to pin client process', error)
   })
   const leader = named ?? sender
   const supervisor = named === undefined || named.equals(sender) ? undefined : sender
@@ -164,7 +164,7 @@ function leaderOfPidfd(pidfd: number, pid: number, pidfdId: bigint): PidRef {
   } catch (error) {
     // What the kernel says when another kind of descriptor is asked for its process.
     const cause = isSystemError(error) && error.code === 'EBADF' ? systemError(ENOTTY, 'ioctl') : error
-    throw explained(cause, `Failed to parse PIDFD ${String(pidfd)}`)
+    throw explain(`Failed to parse PIDFD ${String(pidfd)}`, cause)
   }
   const mismatch =
     pid > 0 && leader.pid !== pid
@@ -187,11 +187,7 @@ function pin(pid: number, by = ''): PidRef {
 
 /** A PID has a sign, as clients see it. */
 function cannotPin(pid: number, by: string, error: unknown): unknown {
-  return explained(error, `Failed to pin process ${String(pid | 0)}${by}`)
-}
-
-function explained(error: unknown, text: string): unknown {
-  return isSystemError(error) ? new ExplainedError(text, error) : error
+  return explain(`Failed to pin process ${String(pid | 0)}${by}`, error)
 }
 
 function invalid(message: string): MachinedError {

@@ -1,0 +1,46 @@
+import { addressesOf } from '../../machine/addresses.ts'
+import { osReleaseOf } from '../../machine/os-release.ts'
+import { openRootDirectoryOf } from '../../machine/root-directory.ts'
+import type { MachineTarget } from './machine.ts'
+import { method } from './table.ts'
+
+const AF_INET = 2
+const AF_INET6 = 10
+
+export const getAddresses = method({
+  in: {},
+  out: { addresses: 'a(iay)' },
+  access: 'anyone',
+  run: ({ manager, machine }: MachineTarget) => [
+    addressesOf(machine, manager.network).map(({ family, address }): [number, Buffer] => [
+      family === 'ipv4' ? AF_INET : AF_INET6,
+      address
+    ])
+  ]
+})
+
+export const getOSRelease = method({
+  in: {},
+  out: { fields: 'a{ss}' },
+  access: {
+    actions: ['inspect-machines'],
+    rule: ({ machine }: MachineTarget) => ({
+      action: 'inspect-machines',
+      details: { machine: machine.name, verb: 'get_os_release' }
+    })
+  },
+  run: async ({ manager, machine }: MachineTarget) => [Object.fromEntries(await osReleaseOf(machine, manager.workers))]
+})
+
+export const openRootDirectory = method({
+  in: {},
+  out: { fd: 'h' },
+  access: {
+    actions: ['manage-machines'],
+    rule: ({ machine }: MachineTarget) => ({
+      action: 'manage-machines',
+      details: { machine: machine.name, verb: 'open_root_directory' }
+    })
+  },
+  run: async ({ manager, machine }: MachineTarget) => [await openRootDirectoryOf(machine, manager.workers)]
+})
