@@ -20,6 +20,8 @@ const tap = spawn(
 await once(tap, 'close')
 
 const counts = await countTests(createInterface({ input: createReadStream(record) }))
+// Once more at the end, where it is found in a long log.
+for (const failure of counts.failures) console.log(`\nfailed: ${failure}`)
 if (counts.skipped > 0) console.log(`${String(counts.skipped)} skipped`)
 console.log(`${String(counts.passed)} passed, ${String(counts.failed)} failed`)
 // Tap was killed: no exit code at all, which must not pass for success.

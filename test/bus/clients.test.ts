@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { execa } from 'execa'
 import t from 'tap'
 import { Variant } from '../../daemon/bus/client-bus.ts'
 import { Connection } from '../../daemon/bus/connection.ts'
+import { startBus } from './private-bus.ts'
 
 // Codecs of others, from the outside: what busctl (sd-bus) and dbus-send (libdbus) send we read, and what we send they
 // read. A private message bus is between us, and it checks all messages too.
@@ -14,16 +11,7 @@ type Tap = Pick<typeof t, 'teardown'>
 
 /** A bus with a service on it that gives back what it gets, and keeps it. */
 async function startEcho(t: Tap): Promise<{ address: string; name: string; received: [string, unknown[]][] }> {
-  const folder = mkdtempSync('/tmp/machined-test-')
-  const address = `unix:path=${join(folder, 'bus')}`
-  const daemon = spawn('dbus-daemon', ['--session', '--nofork', '--print-address', `--address=${address}`], {
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.teardown(() => {
-    daemon.kill('SIGKILL')
-    rmSync(folder, { recursive: true })
-  })
-  await once(daemon.stdout, 'data')
+  const { address } = await startBus(t)
   const connection = await Connection.open(address)
   t.teardown(() => {
     connection.close()

@@ -1,6 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { fstatSync, mkdtempSync, readSync, rmSync, writeSync } from 'node:fs'
+import { fstatSync, readSync, writeSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import dbus from 'dbus-next'
@@ -8,30 +6,10 @@ import t from 'tap'
 import { Connection, takeFd } from '../../daemon/bus/connection.ts'
 import { encodeMessage, type BusMessage } from '../../daemon/bus/message.ts'
 import { closeFd, pipe } from '../../daemon/linux/libc.ts'
+import { socketFolder, startBus } from './private-bus.ts'
 
 const driver = { destination: 'org.freedesktop.DBus', path: '/org/freedesktop/DBus', interface: 'org.freedesktop.DBus' }
 
-/** A folder for sockets, gone with the test; t.testdir() is too deep for a socket's path. */
-function folder(t: Tap): string {
-  const path = mkdtempSync('/tmp/machined-test-')
-  t.teardown(() => {
-    rmSync(path, { recursive: true })
-  })
-  return path
-}
-
-/** A private message bus, gone with the test. */
-async function startBus(
-  t: Tap,
-  address = `unix:path=${join(folder(t), 'bus')}`
-): Promise<{ address: string; daemon: ChildProcess }> {
-  const daemon = spawn('dbus-daemon', ['--session', '--nofork', '--print-address', `--address=${address}`], {
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.teardown(() => daemon.kill('SIGKILL'))
-  await once(daemon.stdout, 'data')
-  return { address, daemon }
-}
 type Tap = Pick<typeof t, 'teardown'>
 
 async function connect(t: Tap, address: string): Promise<Connection> {
@@ -244,7 +222,7 @@ t.test('losing the bus fails the pending calls and calls onClose once', async (t
 })
 
 t.test('calls whose answers nobody fetches do not pile up in memory', async (t) => {
-  const path = join(folder(t), 'bus')
+  const path = join(socketFolder(t), 'bus')
   const calls = 50_000
   const basics = { flags: 0, serial: 1, signature: '', body: [], fds: [] }
   const one = encodeMessage({ ...basics, type: 1, path: '/a', interface: 'org.example.A', member: 'Big' })
@@ -292,7 +270,7 @@ t.test('open fails when there is no bus, when we are refused and when the bus ta
     'OK 1234\r\nAGREE_UNIX_FD\r\nnonsense nonsense nonsense',
     'x'.repeat(5000)
   ]) {
-    const path = join(folder(t), 'fake')
+    const path = join(socketFolder(t), 'fake')
     const server = createServer((socket: Socket) => {
       socket.on('error', () => undefined)
       socket.once('data', () => socket.write(answer))
