@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from '../daemon/bus/connection.ts'
@@ -10,6 +10,7 @@ import { BenchConnection, type Request } from './bench-connection.ts'
 //   bench-client unregister COUNT         unregisters bench-0 to bench-(COUNT - 1)
 //   bench-client measure ROW              calls one method over and over
 //   bench-client create COUNT             creates machines, all at once
+//   bench-client run COUNT COMMAND...     runs a command so often; gives the median of its milliseconds
 
 const manager = {
   destination: 'org.freedesktop.machine1',
@@ -51,6 +52,10 @@ function requestOf(row: string): Request {
       return { ...manager, member: 'GetMachine', signature: 's', body: ['bench-0'] }
     case 'ListMachines':
       return { ...manager, member: 'ListMachines', ...nothing }
+    case 'GetMachineAddresses':
+    case 'GetMachineOSRelease':
+    case 'OpenMachinePTY':
+      return { ...manager, member: row, signature: 's', body: ['bench'] }
     case 'GetAll':
       return {
         destination: manager.destination,
@@ -101,6 +106,20 @@ async function create(connection: Connection, count: number): Promise<number> {
   }
 }
 
+/** Gives the median of the milliseconds that a command takes. */
+function runCommand(count: number, [file = '', ...args]: readonly string[]): number {
+  const times = Array.from({ length: count }, () => {
+    const start = performance.now()
+    const { status } = spawnSync(file, args, { stdio: 'ignore' })
+    if (status !== 0) throw new Error(`${file} failed`)
+    return performance.now() - start
+  })
+  return percentile(
+    times.sort((a, b) => a - b),
+    0.5
+  )
+}
+
 async function startLeader(): Promise<ChildProcess> {
   const leader = spawn('sleep', ['infinity'], { stdio: 'ignore' })
   await once(leader, 'spawn')
@@ -127,6 +146,8 @@ async function run(connection: Connection, action: string, args: readonly string
       return measure(first)
     case 'create':
       return create(connection, Number(first))
+    case 'run':
+      return runCommand(Number(first), args.slice(1))
     default:
       throw new Error(`There is no action ${action}`)
   }

@@ -1,4 +1,5 @@
 import { encodeMessage, type BusMessage } from '../daemon/bus/message.ts'
+import { closeFd } from '../daemon/linux/libc.ts'
 import { Poll } from '../daemon/linux/poll.ts'
 import { connectUnix, MessageReceiver, sendMessage } from '../daemon/linux/unix-socket.ts'
 
@@ -23,7 +24,8 @@ export class BenchConnection {
   /** What is still to come of the message after #head. */
   #rest = 0
   #serial = 1
-  #authenticated = false
+  /** Lines that the bus has still to say before messages come. */
+  #lines = 2
   #onReplies: (count: number) => void = () => undefined
   #fail: (error: Error) => void = () => undefined
 
@@ -42,7 +44,7 @@ export class BenchConnection {
   static async open(): Promise<BenchConnection> {
     const connection = new BenchConnection(connectUnix(systemBus))
     const identity = Buffer.from(String(process.geteuid?.())).toString('hex')
-    connection.#send(Buffer.from(`\0AUTH EXTERNAL ${identity}\r\nBEGIN\r\n`))
+    connection.#send(Buffer.from(`\0AUTH EXTERNAL ${identity}\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n`))
     const bus = 'org.freedesktop.DBus'
     const hello = { destination: bus, path: '/org/freedesktop/DBus', interface: bus, member: 'Hello' }
     connection.#poll.start({ readable: true })
@@ -106,6 +108,7 @@ export class BenchConnection {
     try {
       const received = this.#receiver.receive(this.#fd)
       if (received === undefined) return
+      received.fds.forEach(closeFd)
       if (received.bytes === 0) throw new Error('The bus hung up')
       const replies = this.#countReplies(this.#receiver.buffer, received.bytes)
       if (replies > 0) this.#onReplies(replies)
@@ -117,7 +120,7 @@ export class BenchConnection {
 
   /** How many replies end within these bytes. */
   #countReplies(bytes: Buffer, length: number): number {
-    let at = this.#authenticated ? 0 : this.#authenticate(bytes, length)
+    let at = this.#lines === 0 ? 0 : this.#authenticate(bytes, length)
     let replies = 0
     while (at < length) {
       if (this.#headLength < fixedHeader) {
@@ -139,11 +142,16 @@ export class BenchConnection {
     return replies
   }
 
-  /** Where messages start, after the bus's one line of agreement. */
+  /** Where messages start, after the bus has agreed to who we are and to descriptors. */
   #authenticate(bytes: Buffer, length: number): number {
-    const end = bytes.subarray(0, length).indexOf('\n')
-    if (end < 0 || bytes.toString('latin1', 0, 2) !== 'OK') throw new Error('The bus refuses the bench client')
-    this.#authenticated = true
-    return end + 1
+    let at = 0
+    while (this.#lines > 0 && at < length) {
+      const end = bytes.subarray(0, length).indexOf('\n', at)
+      const line = bytes.toString('latin1', at, end)
+      if (end < 0 || !/^(OK|AGREE_UNIX_FD)\b/.test(line)) throw new Error('The bus refuses the bench client')
+      this.#lines--
+      at = end + 1
+    }
+    return at
   }
 }

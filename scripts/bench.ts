@@ -33,11 +33,15 @@ const stages = [
       ListMachines: 'ListMachines, 100 machines'
     }
   },
+  { machines: 200, calls: {}, command: ['machinectl', 'list', '--no-legend'] },
   { machines: 1000, calls: { ListMachines: 'ListMachines, 1000 machines' } }
 ] as const
+/** What is called of a container with users and a network of its own. */
+const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses']
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
+const commandCount = 9
 const limitMs = 420_000
 
 // Leaders outlive the change from stock to ours. Each has a unit of its own: systemd 257 allows one machine for each.
@@ -131,9 +135,20 @@ async function measure(host: TestHost, table: Table, daemon: Daemon, method: str
   table.add(daemon, `${name}: 32 in flight`, 'calls/s', perSecond)
 }
 
+async function time(
+  host: TestHost,
+  table: Table,
+  daemon: Daemon,
+  command: readonly string[],
+  machines: number
+): Promise<void> {
+  const ms = (await client(host, 'run', String(commandCount), ...command)) as number
+  table.add(daemon, `${command.slice(0, 2).join(' ')}, ${machines} machines`, 'ms', ms)
+}
+
 async function measureAll(host: TestHost, leaders: readonly string[], table: Table): Promise<void> {
   let registered = 0
-  for (const { machines, calls } of stages) {
+  for (const { machines, calls, ...stage } of stages) {
     await client(host, 'register', String(registered), ...leaders.slice(registered, machines))
     registered = machines
     await takeTurns(host, async (daemon) => {
@@ -143,6 +158,7 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
       if (machines === mostMachines) table.add(daemon, 'Start to READY, 1000 machines', 'ms', await restart(host))
       if (machines === mostMachines) table.add(daemon, 'Resident, 1000 machines', 'KiB', await memory(host))
       for (const [method, name] of Object.entries(calls)) await measure(host, table, daemon, method, name)
+      if ('command' in stage) await time(host, table, daemon, stage.command, machines)
       if (machines === mostMachines) table.add(daemon, 'Resident after all calls', 'KiB', await memory(host))
     })
   }
@@ -150,6 +166,10 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
   await takeTurns(host, async (daemon) => {
     const perSecond = (await client(host, 'create', String(createCount))) as number
     table.add(daemon, `CreateMachine, ${createCount} at once`, 'machines/s', perSecond)
+  })
+  await host.startContainer('bench', ['-U', '--network-veth'])
+  await takeTurns(host, async (daemon) => {
+    for (const method of callsInside) await measure(host, table, daemon, method, method)
   })
 }
 
