@@ -1,0 +1,97 @@
+import { constants as os } from 'node:os'
+import { MachinedError, systemError } from './errors.ts'
+
+/** How many operations run at a time, of all kinds together (spec/dbus.md 8.11). */
+export const MOST_OPERATIONS = 64
+
+export type OperationKind = 'copy' | 'clone' | 'remove' | 'clean'
+
+/** How far an operation is: what it has written, and how many files, directories and the like it is done with. */
+export interface Progress {
+  readonly bytes: number
+  readonly files: number
+}
+
+/** Something that takes long and is under way in the background. */
+export class Operation {
+  readonly kind: OperationKind
+  /** What it belongs to and ends with, such as a machine; undefined for what belongs to the daemon alone. */
+  readonly subject: object | undefined
+  readonly #controller = new AbortController()
+  #progress: () => Progress = () => ({ bytes: 0, files: 0 })
+
+  constructor(kind: OperationKind, subject: object | undefined) {
+    this.kind = kind
+    this.subject = subject
+  }
+
+  /** Aborted when the operation is cancelled. Its `throwIfAborted` throws SystemError ECANCELED. */
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get progress(): Progress {
+    return this.#progress()
+  }
+
+  /** Says where `progress` is to be asked for from now on. */
+  reportFrom(progress: () => Progress): void {
+    this.#progress = progress
+  }
+
+  /** Lets whoever waits have ECANCELED now, and tells the work to stop as soon as it can. */
+  cancel(): void {
+    this.#controller.abort(systemError(os.errno.ECANCELED, this.kind))
+  }
+}
+
+/** The operations that are under way. */
+export class Operations {
+  readonly #running = new Set<Operation>()
+  #closed = false
+
+  /** Throws LimitsExceeded while there is no place for one more. */
+  requirePlace(kind: OperationKind): void {
+    if (this.#running.size < MOST_OPERATIONS) return
+    const what = kind === 'copy' ? 'copies' : 'operations'
+    throw new MachinedError('LimitsExceeded', `Too many ongoing ${what}.`)
+  }
+
+  all(): Iterable<Operation> {
+    return this.#running
+  }
+
+  /**
+   * Begins one and gives what `work` comes to. A cancelled one is over for the caller at once, with ECANCELED, but
+   * keeps its place until `work` has come to an end, for till then it may hold a thread. Throws LimitsExceeded.
+   */
+  async run<T>(
+    kind: OperationKind,
+    subject: object | undefined,
+    work: (operation: Operation) => Promise<T>
+  ): Promise<T> {
+    this.requirePlace(kind)
+    const operation = new Operation(kind, subject)
+    if (this.#closed) operation.cancel()
+    operation.signal.throwIfAborted()
+    this.#running.add(operation)
+    const result = work(operation).finally(() => this.#running.delete(operation))
+    return new Promise((resolve, reject) => {
+      operation.signal.addEventListener('abort', () => {
+        reject(operation.signal.reason as Error)
+      })
+      result.then(resolve, reject)
+    })
+  }
+
+  /** Cancels what belongs to `subject`. */
+  cancelOf(subject: object): void {
+    for (const operation of this.#running) if (operation.subject === subject) operation.cancel()
+  }
+
+  /** Cancels all, and lets none begin any more. */
+  close(): void {
+    this.#closed = true
+    for (const operation of this.#running) operation.cancel()
+  }
+}
