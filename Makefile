@@ -39,7 +39,8 @@ deps:
 dist/.daemon: $(DAEMON_SOURCES) $(CONFIGS) scripts/left-out.cjs
 	@sh scripts/npm-packages.sh
 	npx tsc -p tsconfig.build.json
-	$(BUNDLE) daemon/main.ts daemon/linux/namespace-thread.ts --outdir=dist/bundle --entry-names=[name]
+	$(BUNDLE) daemon/main.ts daemon/linux/namespace-thread.ts daemon/linux/copy-thread.ts \
+		--outdir=dist/bundle --entry-names=[name]
 	@touch $@
 
 dist/.all: $(ALL_SOURCES) $(CONFIGS)

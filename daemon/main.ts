@@ -30,7 +30,7 @@ async function run(): Promise<void> {
   const started = Promise.all([systemd.subscribe(manager.machines), claimBusName(connection), manager.enumerate()])
   holdCalls(connection, started)
   await started
-  stopOnSignals(connection)
+  stopOnSignals(connection, manager)
   feedWatchdog()
   notify(['READY=1', 'STATUS=Processing requests...'])
 }
@@ -62,11 +62,12 @@ async function claimBusName(connection: Connection): Promise<void> {
 }
 
 /** State files stay in place and machines run on; the next daemon takes them up. */
-function stopOnSignals(connection: Connection): void {
+function stopOnSignals(connection: Connection, manager: Manager): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       notify(['STOPPING=1', 'STATUS=Shutting down...'])
       connection.onClose = () => undefined
+      manager.operations.close()
       void connection.flush().finally(() => process.exit(0))
     })
   }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { log } from './base/log.ts'
+import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
+import { CopyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
@@ -16,12 +18,17 @@ export class Manager {
   readonly machines: Machines
   readonly network = new NetworkNamespace()
   readonly workers = new NamespaceWorkers()
+  readonly copies = new CopyThreads()
+  readonly operations = new Operations()
   readonly #state: StateDirectory
 
   constructor(systemd: ServiceManager, stateDirectory = STATE_DIRECTORY) {
     this.systemd = systemd
     this.#state = new StateDirectory(stateDirectory)
     this.machines = new Machines(systemd, this.#state)
+    this.machines.on('removed', (machine) => {
+      this.operations.cancelOf(machine)
+    })
   }
 
   /** Adds the host, then takes up what an earlier daemon tracked; a machine that cannot be read spoils no other. */

@@ -56,11 +56,11 @@ put_if_missing() { # source unit-name
   fi
 }
 
-# The program, its worker thread and the one package that cannot be in it: exactly what it was built and tested with, so no
+# The program, its worker threads and the one package that cannot be in it: exactly what it was built and tested with, so no
 # network is needed.
 rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
 mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
-cp dist/bundle/main.js dist/bundle/namespace-thread.js "$DESTDIR$library/daemon/"
+cp dist/bundle/main.js dist/bundle/namespace-thread.js dist/bundle/copy-thread.js "$DESTDIR$library/daemon/"
 cp package.json "$DESTDIR$library/package.json"
 cp -R node_modules/koffi node_modules/@koromix "$DESTDIR$library/node_modules/"
 chmod -R u=rwX,go=rX "$DESTDIR$library"

@@ -113,7 +113,14 @@ const texts: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   ETIMEDOUT: 'Connection timed out',
   ENODATA: 'No data available',
-  ENOBUFS: 'No buffer space available'
+  ENOBUFS: 'No buffer space available',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+  ENAMETOOLONG: 'File name too long',
+  EFBIG: 'File too large',
+  EISDIR: 'Is a directory',
+  ENOTEMPTY: 'Directory not empty',
+  EDQUOT: 'Disk quota exceeded',
+  ESTALE: 'Stale file handle'
 }
 
 /** libuv's own map lacks some of the kernel's errors, EBADMSG among them; the C library's is whole. */

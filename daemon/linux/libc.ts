@@ -15,7 +15,7 @@ const library = koffi.load(null)
 
 /** Declares a C function; the caller states its TypeScript type next to the C one. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- koffi gives untyped functions
-function declare<F extends (...args: never[]) => unknown>(name: string, result: string, args: string[]): F {
+export function declare<F extends (...args: never[]) => unknown>(name: string, result: string, args: string[]): F {
   return library.func(name, result, args) as unknown as F
 }
 
@@ -96,7 +96,7 @@ const oNonblock = 0x800
 const oCloexec = 0x80000
 
 /** Throws the SystemError of the call that just returned -1; passes any other result on. */
-function checked(result: number, syscall: string, path?: string): number {
+export function checked(result: number, syscall: string, path?: string): number {
   if (result === -1) throw systemError(koffi.errno(), syscall, path)
   return result
 }

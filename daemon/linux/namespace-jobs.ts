@@ -1,3 +1,4 @@
+import { openDirectory } from './jobs-open-directory.ts'
 import { openRootDirectory } from './jobs-root-directory.ts'
 import { readOSRelease } from './jobs-os-release.ts'
 
@@ -10,6 +11,8 @@ export interface Place {
    * Nothing may be loaded or imported in there: it would come from the machine.
    */
   inside<T>(work: () => T): T
+  /** Like `inside`, but at the root of that namespace, which need not be the leader's. */
+  inNamespace<T>(work: () => T): T
   /**
    * Says that the descriptor goes to whoever asked for the job: it is closed when the job fails after all or comes
    * too late. Returns it. All others a job must close itself.
@@ -21,6 +24,6 @@ export interface Place {
  * The closed list of what namespace workers do. A job is a synchronous function of a place and arguments; arguments and
  * result are what structuredClone takes. It uses only libc and Node's `*Sync` calls, and distrusts every name in there.
  */
-export const jobs = { openRootDirectory, readOSRelease }
+export const jobs = { openDirectory, openRootDirectory, readOSRelease }
 
 export type Jobs = typeof jobs

@@ -1,9 +1,10 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { parentPort } from 'node:worker_threads'
-import { MachinedError, isSystemError, systemError, type ErrorCode } from '../base/errors.ts'
+import { isSystemError, systemError } from '../base/errors.ts'
 import { changeRoot, closeFd, pidfdSendSignal, setns, unshare } from './libc.ts'
 import { jobs, type Jobs, type Place } from './namespace-jobs.ts'
+import { describeFailure, type Failure } from './thread-failure.ts'
 
 /*
  * The entry of a worker thread (namespace-workers.ts): does one job after the other and says how it ended. It shares
@@ -27,12 +28,6 @@ export interface Request {
 export type Answer =
   { readonly result: unknown; readonly fds: readonly number[] } | { readonly failure: Failure; readonly fatal: boolean }
 
-/** An error in a form that survives the way between threads. */
-export type Failure =
-  | { readonly errno: number; readonly syscall: string; readonly path: string | undefined }
-  | { readonly code: ErrorCode; readonly message: string }
-  | { readonly bug: unknown }
-
 unshare(CLONE_FS)
 const hostNamespace = fs.openSync('/proc/thread-self/ns/mnt', 'r')
 const hostRoot = fs.openSync('/', O_PATH | fs.constants.O_DIRECTORY)
@@ -50,13 +45,18 @@ function perform(request: Request): Answer {
     rootFd = openRoot(request)
     const job = jobs[request.job] as (place: Place, args: unknown) => unknown
     const result = job(
-      { rootFd, inside: inside(request.pidfd, rootFd), give: (fd) => (given.push(fd), fd) },
+      {
+        rootFd,
+        inside: inside(request.pidfd, rootFd),
+        inNamespace: inside(request.pidfd),
+        give: (fd) => (given.push(fd), fd)
+      },
       request.args
     )
     return { result, fds: given }
   } catch (error) {
     given.forEach(closeFd)
-    return { failure: describe(error), fatal: lost }
+    return { failure: describeFailure(error), fatal: lost }
   } finally {
     if (rootFd !== undefined) closeFd(rootFd)
   }
@@ -80,11 +80,12 @@ function openRoot({ pid, pidfd }: Request): number {
   }
 }
 
-function inside(pidfd: number, rootFd: number): Place['inside'] {
+/** setns(2) leaves the thread at the root of the namespace, from where it goes on to `rootFd`. */
+function inside(pidfd: number, rootFd?: number): Place['inside'] {
   return (work) => {
     setns(pidfd, CLONE_NEWNS)
     try {
-      changeRoot(rootFd)
+      if (rootFd !== undefined) changeRoot(rootFd)
       return work()
     } finally {
       comeBack()
@@ -97,12 +98,4 @@ function comeBack(): void {
   setns(hostNamespace, CLONE_NEWNS)
   changeRoot(hostRoot)
   lost = false
-}
-
-function describe(error: unknown): Failure {
-  if (error instanceof MachinedError) return { code: error.code, message: error.message }
-  if (!isSystemError(error)) return { bug: error }
-  const { errno, path } = error as { errno?: number; path?: string }
-  // Node's own have it negative.
-  return { errno: Math.abs(errno ?? os.errno.EIO), syscall: error.syscall, path }
 }

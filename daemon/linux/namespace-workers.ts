@@ -1,11 +1,12 @@
 import { constants as os } from 'node:os'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { MachinedError, systemError } from '../base/errors.ts'
+import { systemError } from '../base/errors.ts'
 import { closeFd, dupFd } from './libc.ts'
 import type { Jobs } from './namespace-jobs.ts'
-import type { Answer, Failure, Request } from './namespace-thread.ts'
+import type { Answer, Request } from './namespace-thread.ts'
 import type { PidRef } from './process.ts'
+import { errorOfFailure } from './thread-failure.ts'
 
 /** How long a job may take unless told otherwise; a healthy machine's takes microseconds. */
 const DEADLINE_MS = 5000
@@ -164,16 +165,11 @@ export class NamespaceWorkers {
     this.#deadlines.delete(worker)
     worker.unref()
     if (task !== undefined) closeFd(task.request.pidfd)
-    if ('failure' in answer) awaited?.reject(errorOf(answer.failure))
+    if ('failure' in answer) awaited?.reject(errorOfFailure(answer.failure))
     else if (awaited !== undefined) awaited.resolve(answer.result)
     else answer.fds.forEach(closeFd)
     if (('failure' in answer && answer.fatal) || this.#idle.length >= KEPT) void worker.terminate()
     else this.#idle.push(worker)
     this.#dispatch()
   }
-}
-
-function errorOf(failure: Failure): unknown {
-  if ('errno' in failure) return systemError(failure.errno, failure.syscall, failure.path)
-  return 'bug' in failure ? failure.bug : new MachinedError(failure.code, failure.message)
 }

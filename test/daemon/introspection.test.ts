@@ -21,10 +21,6 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'BindMountMachine',
     'CleanPool',
     'CloneImage',
-    'CopyFromMachine',
-    'CopyFromMachineWithFlags',
-    'CopyToMachine',
-    'CopyToMachineWithFlags',
     'GetImage',
     'GetImageHostname',
     'GetImageMachineID',
@@ -43,16 +39,7 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'SetImageLimit',
     'SetPoolLimit'
   ],
-  [MACHINE]: [
-    'BindMount',
-    'CopyFrom',
-    'CopyFromWithFlags',
-    'CopyTo',
-    'CopyToWithFlags',
-    'OpenLogin',
-    'OpenPTY',
-    'OpenShell'
-  ]
+  [MACHINE]: ['BindMount', 'OpenLogin', 'OpenPTY', 'OpenShell']
 }
 
 /** Child nodes that come with what is not built yet. */

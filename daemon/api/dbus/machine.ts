@@ -5,6 +5,7 @@ import { uidShiftOf } from '../../machine/id-mapping.ts'
 import { checkSignal, kill, parseWhom } from '../../machine/kill.ts'
 import type { Machine } from '../../machine/machine.ts'
 import { errnoOfBusError } from '../error-replies.ts'
+import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
 
@@ -116,6 +117,10 @@ export const machineTable: InterfaceTable<MachineTarget> = {
     GetSSHInfo: getSSHInfo,
     GetOSRelease: getOSRelease,
     GetUIDShift: getUIDShift,
+    CopyFrom: copyFrom,
+    CopyTo: copyTo,
+    CopyFromWithFlags: copyFromWithFlags,
+    CopyToWithFlags: copyToWithFlags,
     OpenRootDirectory: openRootDirectory
   },
   signals: {}

@@ -8,6 +8,7 @@ import { findMachineOfProcess } from '../../machine/find-process.ts'
 import { checkId, idInMachine, idOnHost, type IdKind } from '../../machine/id-mapping.ts'
 import { Machine, type Registration } from '../../machine/machine.ts'
 import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine, type MachineTarget } from './machine.ts'
+import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import type { ActionName } from '../polkit-actions.ts'
 import { escapeLabel } from './object-path.ts'
@@ -215,6 +216,10 @@ export const managerTable: InterfaceTable<Manager> = {
     GetMachineAddresses: byName(getAddresses),
     GetMachineSSHInfo: byName(getSSHInfo),
     GetMachineOSRelease: byName(getOSRelease),
+    CopyFromMachine: byName(copyFrom),
+    CopyToMachine: byName(copyTo),
+    CopyFromMachineWithFlags: byName(copyFromWithFlags),
+    CopyToMachineWithFlags: byName(copyToWithFlags),
     OpenMachineRootDirectory: byName(openRootDirectory),
     GetMachineUIDShift: byName(getUIDShift),
     MapFromMachineUser: mapFromMachine('uid'),

@@ -1,0 +1,36 @@
+import { constants as os } from 'node:os'
+import { systemError } from '../base/errors.ts'
+
+/** What the thread that copies and the main thread tell each other meanwhile, in memory that both see. */
+export class CopyControl {
+  readonly shared: SharedArrayBuffer
+  readonly #cancelled: Int32Array
+  /** Bytes and files; written by one thread only. */
+  readonly #counts: Float64Array
+
+  constructor(shared = new SharedArrayBuffer(24)) {
+    this.shared = shared
+    this.#cancelled = new Int32Array(shared, 0, 1)
+    this.#counts = new Float64Array(shared, 8, 2)
+  }
+
+  /** Asks for the end of the copy. */
+  cancel(): void {
+    Atomics.store(this.#cancelled, 0, 1)
+  }
+
+  /** Throws ECANCELED once the copy is to end. */
+  throwIfCancelled(): void {
+    if (Atomics.load(this.#cancelled, 0) !== 0) throw systemError(os.errno.ECANCELED, 'copy')
+  }
+
+  get progress(): { bytes: number; files: number } {
+    return { bytes: this.#counts[0] ?? 0, files: this.#counts[1] ?? 0 }
+  }
+
+  /** Adds to what was done. */
+  count(bytes: number, files: number): void {
+    this.#counts[0] = (this.#counts[0] ?? 0) + bytes
+    this.#counts[1] = (this.#counts[1] ?? 0) + files
+  }
+}

@@ -1,0 +1,306 @@
+import { constants as fs } from 'node:fs'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../base/errors.ts'
+import { AttributeCopier } from './copy-attributes.ts'
+import { ContentCopier } from './copy-content.ts'
+import { CopyControl } from './copy-control.ts'
+import { HardLinks } from './copy-hard-links.ts'
+import { CopyStatus } from './copy-status.ts'
+import { forEachEntry } from './directory-entries.ts'
+import {
+  changeMode,
+  changeModeThrough,
+  changeOwner,
+  changeOwnerAt,
+  type Entry,
+  makeDirectoryAt,
+  makeLinkAt,
+  makeNodeAt,
+  nameOf,
+  openAt,
+  readLinkAt,
+  setTimes,
+  setTimesAt,
+  statAt,
+  statFd,
+  unlinkAt
+} from './file-at.ts'
+import { closeFd } from './libc.ts'
+
+/** What to copy and how (spec/dbus.md 7.9). The directories are descriptors and stay the caller's. */
+export interface TreeCopyRequest {
+  readonly from: { readonly directory: number; readonly name: string }
+  readonly to: { readonly directory: number; readonly name: string }
+  /** The user and group that all of the copy is to belong to; undefined keeps numbers. */
+  readonly owner: number | undefined
+  /** Whether files that exist make way. Directories never do: they are merged. */
+  readonly replace: boolean
+  /** The memory of a CopyControl. */
+  readonly control: SharedArrayBuffer
+}
+
+/** How deep directories may nest, as in the stock daemon. Each level takes two descriptors. */
+const MOST_LEVELS = 2048
+/** Directories near the top are read in big pieces, those below in small ones: the buffers of all levels are kept. */
+const ENTRIES_SIZE = 32 * 1024
+const ENTRIES_SIZE_BELOW = 4 * 1024
+const TOP_LEVELS = 8
+const LINK_SIZE = 4097
+const O_PATH = 0x200000
+const PROC_FDS = '/proc/thread-self/fd'
+const directoryFlags = fs.O_RDONLY | fs.O_DIRECTORY | fs.O_NOFOLLOW
+
+/** After these there is no point in going on with the rest of the tree. */
+const isFinal = (error: unknown): boolean => !isSystemError(error) || ['ECANCELED', 'ENOSPC'].includes(error.code)
+
+/**
+ * Copies a file or a whole tree. No path is looked up: all goes from open directory to the next, and no link is followed, so
+ * that whoever owns one of the trees can lead us nowhere, whatever is swapped meanwhile. Only what is known to be a
+ * regular file is opened for reading. Goes on after most failures and throws the first one in the end, its path that of
+ * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone.
+ */
+export function copyTree(request: TreeCopyRequest): void {
+  const proc = openAt({ directory: -1, name: nameOf(PROC_FDS) }, fs.O_RDONLY | fs.O_DIRECTORY)
+  try {
+    new TreeCopy(request, proc).run()
+  } finally {
+    closeFd(proc)
+  }
+}
+
+class TreeCopy {
+  readonly #request: TreeCopyRequest
+  readonly #control: CopyControl
+  readonly #content: ContentCopier
+  readonly #attributes = new AttributeCopier()
+  readonly #status = new CopyStatus()
+  readonly #times = Buffer.alloc(32)
+  readonly #link = Buffer.alloc(LINK_SIZE)
+  /** Where the kernel shows our descriptors. */
+  readonly #proc: number
+  readonly #procName = Buffer.alloc(16)
+  readonly #buffers: Buffer[] = []
+  /** Names of the directories we are in. */
+  readonly #path: string[] = []
+  #hardLinks: HardLinks | undefined
+  /** What the tree is copied to: not to be copied itself when it is inside of the source. */
+  #top = ''
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(request: TreeCopyRequest, proc: number) {
+    this.#request = request
+    this.#control = new CopyControl(request.control)
+    this.#content = new ContentCopier(this.#control)
+    this.#proc = proc
+  }
+
+  run(): void {
+    const { from, to } = this.#request
+    const source = { directory: from.directory, name: nameOf(from.name) }
+    statAt(source, this.#status.raw)
+    this.#copy(source, { directory: to.directory, name: nameOf(to.name) }, this.#status.type)
+    if (this.#failure !== undefined) throw this.#failure.error
+  }
+
+  #copy(source: Entry, target: Entry, type: number): void {
+    this.#control.throwIfCancelled()
+    switch (type) {
+      case fs.S_IFDIR:
+        this.#copyDirectory(source, target)
+        break
+      case fs.S_IFREG:
+        this.#copyRegular(source, target)
+        break
+      case fs.S_IFLNK:
+        this.#copyLink(source, target)
+        break
+      default:
+        this.#copyNode(source, target)
+    }
+    this.#control.count(0, 1)
+  }
+
+  #copyDirectory(source: Entry, target: Entry): void {
+    const level = this.#path.length
+    if (level >= MOST_LEVELS) throw systemError(os.errno.ENAMETOOLONG, 'copy')
+    const input = openAt(source, directoryFlags)
+    try {
+      statFd(input, this.#status.raw)
+      if (this.#status.identity === this.#top) return
+      const status = this.#status.clone()
+      const created = makeDirectory(target)
+      const output = openAt(target, directoryFlags)
+      try {
+        this.#enter(output)
+        this.#path.push(textOf(source.name))
+        this.#copyEntries(input, output, level)
+        this.#path.pop()
+        if (level === 0) this.#hardLinks?.close()
+        if (created) this.#finish(input, output, status)
+      } finally {
+        if (level === 0) this.#hardLinks?.close()
+        closeFd(output)
+      }
+    } finally {
+      closeFd(input)
+    }
+  }
+
+  #enter(output: number): void {
+    if (this.#path.length > 0) return
+    statFd(output, this.#status.raw)
+    this.#top = this.#status.identity
+    this.#hardLinks = new HardLinks(output)
+  }
+
+  #copyEntries(input: number, output: number, level: number): void {
+    const buffer = (this.#buffers[level] ??= Buffer.allocUnsafeSlow(
+      level < TOP_LEVELS ? ENTRIES_SIZE : ENTRIES_SIZE_BELOW
+    ))
+    forEachEntry(input, buffer, (name, kind) => {
+      const source = { directory: input, name }
+      try {
+        this.#copy(source, { directory: output, name }, kind === 0 ? this.#typeOf(source) : kind << 12)
+      } catch (error) {
+        if (isFinal(error)) throw error
+        this.#note(error, name)
+      }
+    })
+  }
+
+  /** What exists already is left alone; anything else is told in the end. */
+  #note(error: unknown, name: Buffer): void {
+    const { code, errno, syscall } = error as Error & { code: string; errno: number; syscall: string }
+    if (code === 'EEXIST') return
+    this.#failure ??= { error: systemError(errno, syscall, [...this.#path, textOf(name)].join('/')) }
+  }
+
+  #copyRegular(source: Entry, target: Entry): void {
+    const pinned = openAt(source, O_PATH | fs.O_NOFOLLOW)
+    try {
+      const status = this.#status
+      statFd(pinned, status.raw)
+      if (status.type !== fs.S_IFREG) throw systemError(os.errno.ESTALE, 'openat')
+      this.#make(target, () => {
+        if (this.#hardLinks?.link(status, target) === true) return
+        // The file that was looked at, whatever has its name by now.
+        const input = openAt(this.#throughProc(pinned), fs.O_RDONLY | fs.O_NOCTTY)
+        try {
+          this.#copyFile(input, target, status)
+        } finally {
+          closeFd(input)
+        }
+      })
+    } finally {
+      closeFd(pinned)
+    }
+  }
+
+  #copyFile(input: number, target: Entry, status: CopyStatus): void {
+    const output = openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
+    try {
+      try {
+        this.#content.copy(input, output, status)
+      } catch (error) {
+        unlinkAt(target)
+        throw error
+      }
+      this.#hardLinks?.remember(status, target)
+      this.#finish(input, output, status)
+    } finally {
+      closeFd(output)
+    }
+  }
+
+  #copyLink(source: Entry, target: Entry): void {
+    const length = readLinkAt(source, this.#link)
+    if (length === LINK_SIZE) throw systemError(os.errno.ENAMETOOLONG, 'readlinkat')
+    this.#link[length] = 0
+    statAt(source, this.#status.raw)
+    this.#make(target, () => {
+      makeLinkAt(this.#link, target)
+    })
+    changeOwnerAt(target, ...this.#ownerOf(this.#status))
+    this.#status.copyTimes(this.#times)
+    setTimesAt(target, this.#times)
+  }
+
+  /** FIFOs, sockets and devices, none of which is ever opened. */
+  #copyNode(source: Entry, target: Entry): void {
+    const status = this.#status
+    statAt(source, status.raw)
+    const { type } = status
+    if (type === fs.S_IFDIR || type === fs.S_IFREG || type === fs.S_IFLNK) throw systemError(os.errno.ESTALE, 'statx')
+    this.#make(target, () => {
+      makeNodeAt(target, type | 0o600, status.standsFor)
+    })
+    const made = openAt(target, O_PATH | fs.O_NOFOLLOW)
+    try {
+      changeOwner(made, ...this.#ownerOf(status))
+      changeModeThrough(this.#throughProc(made), status.mode)
+    } finally {
+      closeFd(made)
+    }
+    status.copyTimes(this.#times)
+    setTimesAt(target, this.#times)
+  }
+
+  /** Does what makes a file of any kind but a directory, in place of one that is there if so wished. */
+  #make(target: Entry, make: () => void): void {
+    try {
+      make()
+    } catch (error) {
+      if (!this.#request.replace || !isSystemError(error) || error.code !== 'EEXIST') throw error
+      clear(target, error)
+      make()
+    }
+  }
+
+  /** Mode after owner, for a change of owner takes away set-ID bits; times last. */
+  #finish(input: number, output: number, status: CopyStatus): void {
+    changeOwner(output, ...this.#ownerOf(status))
+    changeMode(output, status.mode)
+    this.#attributes.copy(input, output)
+    status.copyTimes(this.#times)
+    setTimes(output, this.#times)
+  }
+
+  #ownerOf({ uid, gid }: CopyStatus): [number, number] {
+    const { owner } = this.#request
+    return owner === undefined ? [uid, gid] : [owner, owner]
+  }
+
+  #typeOf(entry: Entry): number {
+    statAt(entry, this.#status.raw)
+    return this.#status.type
+  }
+
+  #throughProc(fd: number): Entry {
+    this.#procName[this.#procName.write(String(fd), 'latin1')] = 0
+    return { directory: this.#proc, name: this.#procName }
+  }
+}
+
+/** False when there is one already. */
+function makeDirectory(target: Entry): boolean {
+  try {
+    makeDirectoryAt(target, 0o700)
+    return true
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Takes away what is in the way; a directory stays in it. */
+function clear(target: Entry, obstacle: Error): void {
+  try {
+    unlinkAt(target)
+  } catch (error) {
+    throw isSystemError(error) && error.code === 'EISDIR' ? obstacle : error
+  }
+}
+
+function textOf(name: Buffer): string {
+  return name.toString('utf8', 0, name.indexOf(0))
+}

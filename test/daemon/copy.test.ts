@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { TestHost } from '../host/host.ts'
+import { projectDirectory } from '../host/root.ts'
+import { Client, ROOTS } from './client.ts'
+
+/** Makes a tree of all that there is in file systems, at `$1`. */
+const MAKE_TREE = `
+mkdir -p "$1/deep/er/still" "$1/shut" "$1/empty"
+cd "$1"
+echo text >plain; : >nothing; head -c 700000 /dev/urandom >big; head -c 3000 /dev/urandom >deep/er/still/small
+truncate -s 5000000 holes; echo x | dd of=holes bs=1 seek=3000000 conv=notrunc status=none
+ln big deep/again; ln big deep/er/thrice; ln -s /etc/passwd away; ln -s nowhere dangling; ln -s ../plain deep/up
+mkfifo pipe; mknod null c 1 3
+python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+python3 -c 'import os; open(b"odd \\xff\\n name", "w").write("odd")'
+python3 -c 'import os; [os.setxattr(p, "user.note", b"kept") for p in ("plain", "deep")]'
+chmod 4755 plain; chmod 1777 deep; chmod 0 shut; chmod 2711 deep/er; chmod 640 pipe
+chown 12:34 plain; chown -h 56:78 away; chown 7:8 deep pipe
+find . -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +
+`
+
+const CALLS: readonly (readonly string[])[] = [
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/root/ours'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree/plain', '/etc'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree/plain', '/etc/hostname'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/etc/hostname'],
+  ['CopyToMachineWithFlags', 'ssst', 'plain', '/root/tree', '/etc/hostname', '1'],
+  ['CopyToMachineWithFlags', 'ssst', 'plain', '/root/tree/plain', '/etc', '1'],
+  ['CopyToMachineWithFlags', 'ssst', 'plain', '/root/tree/plain', '/etc/hostname', '2'],
+  ['CopyToMachineWithFlags', 'ssst', 'plain', 'relative', '/etc', '2'],
+  ['CopyToMachine', 'sss', 'plain', '/nowhere', '/root/x'],
+  ['CopyToMachine', 'sss', 'plain', '/nowhere/file', '/root/x'],
+  ['CopyToMachine', 'sss', 'plain', '/nowhere/file', '/nowhere/x'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/nowhere/x'],
+  ['CopyToMachine', 'sss', 'plain', '/', '/root/x'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/'],
+  ['CopyToMachine', 'sss', 'plain', '/root/./tree', '/x'],
+  ['CopyToMachine', 'sss', 'plain', '/root//tree', '/x'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/x/..'],
+  ['CopyToMachine', 'sss', 'plain', 'root/tree', ''],
+  ['CopyToMachine', 'sss', '.host', '/root/tree', '/x'],
+  ['CopyFromMachine', 'sss', 'plain', '/nowhere', '/root/x'],
+  ['CopyFromMachine', 'sss', 'plain', '/etc/passwd', ''],
+  ['CopyFromMachine', 'sss', 'plain', '/etc/passwd', '/nowhere/x'],
+  ['CopyFromMachine', 'sss', 'none', '/etc/passwd', '/x'],
+  ['CopyFromMachineWithFlags', 'ssst', 'plain', '/etc/passwd', '/x', '18446744073709551615']
+]
+
+for (const { root, systemd } of ROOTS) {
+  t.test(`copies on systemd ${String(systemd)}`, async (t) => {
+    const host = await TestHost.start({ root })
+    t.teardown(() => host.stop())
+    const client = new Client(host)
+    await host.startContainer('plain')
+    await host.startContainer('veiled', ['-U'])
+    await host.writeFile('/root/list.py', readFileSync(join(projectDirectory(), 'test/daemon/copy-tree.py'), 'utf8'))
+    await host.run(['sh', '-euc', MAKE_TREE, 'sh', '/root/tree'])
+    const list = (path: string): Promise<string> => client.output('python3', '/root/list.py', path)
+    const inside = async (name: string, path: string): Promise<string> =>
+      list(`/proc/${await client.leader(name)}/root${path}`)
+
+    /** All that comes of copying with one of the daemons. */
+    async function results(who: string): Promise<Record<string, unknown>> {
+      const seen: Record<string, unknown> = {}
+      for (const name of ['plain', 'veiled']) {
+        seen[`to ${name}`] = (await client.call('CopyToMachine', 'sss', name, '/root/tree', `/root/${who}`)).stderr
+        seen[`tree in ${name}`] = await inside(name, `/root/${who}`)
+        const back = `/root/${who}-${name}`
+        seen[`from ${name}`] = (await client.call('CopyFromMachine', 'sss', name, `/root/${who}`, back)).stderr
+        seen[`tree from ${name}`] = await list(back)
+        // Merged into what is there, of which some differs.
+        await host.run([
+          'sh',
+          '-euc',
+          'cd "$0"; echo changed >plain; rm away big; ln -s x dangling2; chmod 700 deep; touch -h -d @1 plain dangling2',
+          back
+        ])
+        for (const flags of ['0', '1']) {
+          const args = [name, `/root/${who}`, back, flags]
+          seen[`merge ${flags} ${name}`] = (await client.call('CopyFromMachineWithFlags', 'ssst', ...args)).stderr
+          seen[`merged ${flags} ${name}`] = (await list(back))
+            .replace(/^\. .*\n/, '')
+            .replace(/^(deep|deep\/er|deep\/er\/still) .*\n/gm, '')
+        }
+      }
+      // Texts differ from version to version; ours are those of the newest.
+      for (const call of systemd < 262 ? [] : CALLS) {
+        const [member = '', signature = '', ...args] = call
+        seen[call.join(' ')] = (await client.call(member, signature, ...args)).stderr
+      }
+      return seen
+    }
+
+    await host.useStock()
+    const stock = await results('stock')
+    await host.useOurs()
+    await host.run(['rm', '-rf', '/root/ours'])
+    const ours = await results('ours')
+
+    await t.test('trees and errors are those of the stock daemon', (t) => {
+      for (const [what, value] of Object.entries(stock)) t.equal(ours[what], value, what)
+      t.equal(ours['to plain'], '')
+      t.equal(ours['from veiled'], '')
+      t.end()
+    })
+  })
+}
