@@ -1,0 +1,105 @@
+import { execFileSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { CopyControl } from '../../daemon/linux/copy-control.ts'
+import { CopyThreads } from '../../daemon/linux/copy-threads.ts'
+
+const threads = new CopyThreads()
+t.teardown(() => {
+  threads.close()
+})
+
+interface Options {
+  replace?: boolean
+  control?: CopyControl
+}
+
+/** Copies `from` to `to`, two names in one directory. */
+async function copy(directory: string, from: string, to: string, options: Options = {}): Promise<void> {
+  const fd = await threads.run('openDirectory', directory)
+  const { replace = false, control = new CopyControl() } = options
+  const ends = { from: { directory: fd, name: from }, to: { directory: fd, name: to } }
+  try {
+    await threads.run('copyTree', { ...ends, owner: undefined, replace, control: control.shared })
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+function openDescriptors(): number {
+  return fs.readdirSync('/proc/self/fd').length
+}
+
+t.test('what is copied is counted, and no descriptor stays open', async (t) => {
+  const top = t.testdir({ tree: { one: 'text', two: { three: 'more' } } })
+  await copy(top, 'tree', 'warm')
+  const before = openDescriptors()
+  const control = new CopyControl()
+  await copy(top, 'tree', 'copied', { control })
+  t.strictSame(control.progress, { bytes: 8, files: 4 })
+  t.equal(openDescriptors(), before)
+  t.equal(fs.readFileSync(join(top, 'copied/two/three'), 'utf8'), 'more')
+  t.strictSame(fs.readdirSync(join(top, 'copied')), ['one', 'two'], 'nothing is left of the work')
+})
+
+t.test('links lead nowhere: not at the source, not at the target, not where a directory belongs', async (t) => {
+  const top = t.testdir({ outside: { secret: 'secret' }, tree: { directory: { file: 'file' } }, target: {} })
+  fs.symlinkSync('../outside', join(top, 'tree/link'))
+  fs.symlinkSync('../outside', join(top, 'target/directory'))
+  await t.rejects(copy(top, 'tree', 'target', { replace: true }), { code: 'ENOTDIR', path: 'tree/directory' })
+  t.equal(fs.readlinkSync(join(top, 'target/link')), '../outside')
+  t.strictSame(fs.readdirSync(join(top, 'outside')), ['secret'])
+})
+
+t.test('a FIFO is copied, not read', async (t) => {
+  const top = t.testdir({ tree: {} })
+  execFileSync('mkfifo', ['-m', '604', join(top, 'tree/pipe')])
+  await copy(top, 'tree', 'copied')
+  t.equal(fs.statSync(join(top, 'copied/pipe')).mode, 0o010604)
+})
+
+t.test('holes stay holes', async (t) => {
+  const top = t.testdir({ tree: {} })
+  const fd = fs.openSync(join(top, 'tree/sparse'), 'w')
+  fs.writeSync(fd, 'end', 1 << 30)
+  fs.closeSync(fd)
+  await copy(top, 'tree', 'copied')
+  const stat = fs.statSync(join(top, 'copied/sparse'))
+  t.equal(stat.size, (1 << 30) + 3)
+  t.ok(stat.blocks * 512 < 1 << 20)
+})
+
+t.test('a tree is not copied into its own copy', async (t) => {
+  const top = t.testdir({ tree: { file: 'file', copies: {} } })
+  const [from, to] = await Promise.all([
+    threads.run('openDirectory', top),
+    threads.run('openDirectory', join(top, 'tree/copies'))
+  ])
+  const ends = { from: { directory: from, name: 'tree' }, to: { directory: to, name: 'copy' } }
+  await threads.run('copyTree', { ...ends, owner: undefined, replace: false, control: new CopyControl().shared })
+  fs.closeSync(from)
+  fs.closeSync(to)
+  t.strictSame(fs.readdirSync(join(top, 'tree/copies/copy/copies')), [])
+  t.equal(fs.readFileSync(join(top, 'tree/copies/copy/file'), 'utf8'), 'file')
+})
+
+t.test('a cancelled copy ends, leaving no part of a file', async (t) => {
+  const top = t.testdir({ tree: {} })
+  fs.writeFileSync(join(top, 'tree/big'), Buffer.alloc(64 << 20, 'x'))
+  const control = new CopyControl()
+  control.cancel()
+  await t.rejects(copy(top, 'tree', 'copied', { control }), { code: 'ECANCELED' })
+  t.notOk(fs.existsSync(join(top, 'copied/big')))
+})
+
+t.test(
+  'failures name the file, and the rest is copied; what is missing altogether is an error of its own',
+  async (t) => {
+    const top = t.testdir({ tree: { a: { b: '' }, z: 'last' }, copied: { a: 'in the way' } })
+    await t.rejects(copy(top, 'tree', 'copied'), { code: 'ENOTDIR', path: 'tree/a' })
+    t.equal(fs.readFileSync(join(top, 'copied/z'), 'utf8'), 'last')
+    await t.rejects(copy(top, 'none', 'x'), { code: 'ENOENT' })
+    await t.rejects(threads.run('openDirectory', join(top, 'none')), { code: 'ENOENT' })
+  }
+)
