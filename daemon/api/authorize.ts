@@ -1,9 +1,6 @@
 import { MachinedError } from '../base/errors.ts'
 import type { Authority } from '../bus/polkit.ts'
-import type { AccessRule, Caller, Grant } from './dbus/table.ts'
-
-/** Header flag ALLOW_INTERACTIVE_AUTHORIZATION of the D-Bus specification. */
-const allowInteractive = 0x4
+import type { AccessRule, Caller, Grant } from './access.ts'
 
 const notEnabled =
   'Access denied as the requested operation requires interactive authentication. ' +
@@ -24,12 +21,14 @@ export function grantByUid(rule: AccessRule, uid: number): Grant | undefined {
 export async function authorize(authority: Authority, rule: AccessRule, caller: Caller): Promise<Grant> {
   const grant = grantByUid(rule, await caller.uid())
   if (grant) return grant
-  const answer = await authority.check({
-    sender: caller.name,
-    action: actionPrefix + rule.action,
-    details: rule.details,
-    interactive: (caller.message.flags & allowInteractive) !== 0
-  })
+  const { action, details } = rule
+  const question = {
+    subject: caller.subject(),
+    action: actionPrefix + action,
+    details,
+    interactive: caller.interactive
+  }
+  const answer = await authority.check(question, caller.signal)
   if (answer.authorized) return { admin: answer.admin }
   if (answer.challenge) throw new MachinedError('InteractiveAuthorizationRequired', notEnabled)
   throw new MachinedError('AccessDenied', 'Permission denied')

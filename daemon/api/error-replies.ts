@@ -99,6 +99,15 @@ export function errnoOfBusError(name: string): SystemError {
   return systemError(numbers[code] ?? constants.errno.EIO, 'systemd')
 }
 
+/** Waits for work of PID 1; what it refuses reaches the caller as a bare errno, as clients know it (spec/dbus.md 3.6, 6.6). */
+export async function withErrnoOfServiceManager(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    throw isDBusError(error) ? errnoOfBusError(error.type) : error
+  }
+}
+
 /**
  * Translates whatever a call failed with. Errors of our own, of the system and of other bus services reach the
  * caller; anything else is a bug, of which the log gets the stack and the caller nothing.

@@ -1,7 +1,11 @@
 import type { BusDriver } from '../../bus/driver.ts'
 import type { BusMessage } from '../../bus/message.ts'
+import type { PolkitSubject } from '../../bus/polkit.ts'
 import type { PidRef } from '../../linux/process.ts'
 import type { Caller } from './table.ts'
+
+/** Header flag ALLOW_INTERACTIVE_AUTHORIZATION of the D-Bus specification. */
+const allowInteractive = 0x4
 
 /** The sender of a call, as the message broker knows it. */
 export class BusCaller implements Caller {
@@ -14,6 +18,14 @@ export class BusCaller implements Caller {
     this.name = message.sender ?? ''
     this.message = message
     this.#driver = driver
+  }
+
+  get interactive(): boolean {
+    return (this.message.flags & allowInteractive) !== 0
+  }
+
+  subject(): PolkitSubject {
+    return { busName: this.name }
   }
 
   uid(): Promise<number> {

@@ -1,6 +1,6 @@
 import { type CopyDirection, copyFiles, parseCopyFlags, requireCopyable } from '../../machine/copy.ts'
 import { sourceAndDestination } from '../../machine/source-and-destination.ts'
-import type { MachineTarget } from './machine.ts'
+import { reachInRule, type MachineTarget } from '../machine-access.ts'
 import { method, type MethodRow } from './table.ts'
 
 interface CopyArgs {
@@ -30,8 +30,7 @@ function copying(direction: CopyDirection, shape: typeof paths): MethodRow<Machi
       actions: ['manage-machines'],
       rule: (target: MachineTarget, args: CopyArgs) => {
         const { source, destination } = readCopy(target, args)
-        const details = { machine: target.machine.name, verb: 'copy', src: source, dest: destination }
-        return { action: 'manage-machines', details }
+        return reachInRule(target.machine, 'copy', { src: source, dest: destination })
       }
     },
     run: async (target: MachineTarget, args: CopyArgs) => {

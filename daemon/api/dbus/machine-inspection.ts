@@ -1,7 +1,7 @@
 import { addressesOf } from '../../machine/addresses.ts'
 import { osReleaseOf } from '../../machine/os-release.ts'
 import { openRootDirectoryOf } from '../../machine/root-directory.ts'
-import type { MachineTarget } from './machine.ts'
+import { reachInRule, type MachineTarget } from '../machine-access.ts'
 import { method } from './table.ts'
 
 const AF_INET = 2
@@ -37,10 +37,7 @@ export const openRootDirectory = method({
   out: { fd: 'h' },
   access: {
     actions: ['manage-machines'],
-    rule: ({ machine }: MachineTarget) => ({
-      action: 'manage-machines',
-      details: { machine: machine.name, verb: 'open_root_directory' }
-    })
+    rule: ({ machine }: MachineTarget) => reachInRule(machine, 'open_root_directory')
   },
   run: async ({ manager, machine }: MachineTarget) => [await openRootDirectoryOf(machine, manager.workers)]
 })

@@ -1,21 +1,16 @@
 import { systemError } from '../../base/errors.ts'
-import { isDBusError } from '../../bus/connection.ts'
-import type { Manager } from '../../manager.ts'
 import { uidShiftOf } from '../../machine/id-mapping.ts'
 import { checkSignal, kill, parseWhom } from '../../machine/kill.ts'
 import type { Machine } from '../../machine/machine.ts'
-import { errnoOfBusError } from '../error-replies.ts'
+import { withErrnoOfServiceManager } from '../error-replies.ts'
+import { manageRule, type MachineTarget } from '../machine-access.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
 
 const ENOENT = 2
 
-/** A machine with the manager that tracks it: what a call on a machine object works on. */
-export interface MachineTarget {
-  readonly manager: Manager
-  readonly machine: Machine
-}
+export type { MachineTarget } from '../machine-access.ts'
 
 /** Acting on a machine is for its owner and for whom polkit lets; `check` looks at the arguments (spec/dbus.md 3.6). */
 export function manageMachine<A>(
@@ -26,20 +21,14 @@ export function manageMachine<A>(
     actions: ['manage-machines'],
     rule: ({ machine }, args) => {
       check(args)
-      const { name, registration } = machine
-      return { action: 'manage-machines', details: { machine: name, verb }, owner: registration.owner }
+      return manageRule(machine, verb)
     }
   }
 }
 
-/** What PID 1 refuses reaches the caller as a bare errno, as clients know it (spec/dbus.md 3.6, 6.6). */
 async function withErrno(work: Promise<void>): Promise<[]> {
-  try {
-    await work
-    return []
-  } catch (error) {
-    throw isDBusError(error) ? errnoOfBusError(error.type) : error
-  }
+  await withErrnoOfServiceManager(work)
+  return []
 }
 
 export const terminateMachine = method({

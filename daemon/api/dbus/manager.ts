@@ -2,17 +2,17 @@ import type { Variant } from '../../bus/client-bus.ts'
 import { EncodedStruct } from '../../bus/codec.ts'
 import { MachinedError, systemError } from '../../base/errors.ts'
 import type { Manager } from '../../manager.ts'
-import { ownsProcess, type PidRef } from '../../linux/process.ts'
-import { claimName } from '../../machine/claim-name.ts'
 import { findMachineOfProcess } from '../../machine/find-process.ts'
 import { checkId, idInMachine, idOnHost, type IdKind } from '../../machine/id-mapping.ts'
-import { Machine, type Registration } from '../../machine/machine.ts'
-import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine, type MachineTarget } from './machine.ts'
+import type { Machine, Registration } from '../../machine/machine.ts'
+import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine } from './machine.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import type { ActionName } from '../polkit-actions.ts'
 import { escapeLabel } from './object-path.ts'
-import { closeRegistration, readFixedRegistration, readRegistration } from './registration.ts'
+import type { MachineTarget } from '../machine-access.ts'
+import { closeRegistration, refuseTakenName, takeIn } from '../take-in.ts'
+import { readFixedRegistration, readRegistration } from './registration.ts'
 import { method, type Args, type Caller, type Grant, type InterfaceTable, type MethodRow, type Shape } from './table.ts'
 
 export const MANAGER_PATH = '/org/freedesktop/machine1'
@@ -77,10 +77,10 @@ function rowOf(machine: Machine): EncodedStruct {
 type Read<In> = (args: In, caller: Caller) => Promise<Registration>
 type Track = (manager: Manager, machine: Machine, properties: [string, Variant][]) => Promise<void> | void
 
-const register: Track = (manager, machine) => {
-  manager.machines.register(machine)
+const register: Track = ({ machines }, machine) => {
+  machines.register(machine)
 }
-const create: Track = (manager, machine, properties) => manager.machines.create(machine, properties)
+const create: Track = ({ machines }, machine, properties) => machines.create(machine, properties)
 
 /** A registering method: what it is told (`read`), what it asks polkit, and whether it makes a scope (`track`). */
 function registering(action: ActionName, shape: Shape, read: Read<Args>, track: Track): MethodRow<Manager> {
@@ -89,10 +89,10 @@ function registering(action: ActionName, shape: Shape, read: Read<Args>, track: 
     out: { path: 'o' },
     access: {
       actions: [action],
-      rule: async ({ machines }: Manager, args: Args, caller: Caller) => {
+      rule: async (manager: Manager, args: Args, caller: Caller) => {
         const registration = await read(args, caller)
         try {
-          await refuseTakenName(machines, registration)
+          await refuseTakenName(manager, registration)
         } finally {
           closeRegistration(registration)
         }
@@ -101,36 +101,11 @@ function registering(action: ActionName, shape: Shape, read: Read<Args>, track: 
     },
     run: async (manager: Manager, args: Args, caller: Caller, grant: Grant) => {
       const registration = await read(args, caller)
-      try {
-        const leader = registration.leader as PidRef
-        requireOwnership(leader, registration.owner, grant)
-        const same = await claimName(manager.machines, registration.name, leader)
-        if (same !== undefined) {
-          closeRegistration(registration)
-          return [machinePath(same.name)]
-        }
-        await track(manager, new Machine(registration), (args['scope_properties'] ?? []) as [string, Variant][])
-        return [machinePath(registration.name)]
-      } catch (error) {
-        if (manager.machines.find(registration.name)?.registration !== registration) closeRegistration(registration)
-        throw error
-      }
+      const properties = (args['scope_properties'] ?? []) as [string, Variant][]
+      const { machine } = await takeIn(manager, registration, grant, (added) => track(manager, added, properties))
+      return [machinePath(machine.name)]
     }
   })
-}
-
-/** Nobody is asked for a password to be told that the name is taken by a machine that lives. */
-async function refuseTakenName(machines: Manager['machines'], { name, leader }: Registration): Promise<void> {
-  const holder = machines.find(name)
-  if (holder === undefined || (leader !== undefined && holder.registration.leader?.equals(leader) === true)) return
-  if (await machines.isGoingDown(holder)) return
-  throw new MachinedError('MachineExists', `Machine '${name}' already exists`)
-}
-
-/** spec/dbus.md 3.5.4 */
-function requireOwnership(leader: PidRef, uid: number, grant: Grant): void {
-  if (uid === 0 || grant.admin || ownsProcess(leader, uid)) return
-  throw new MachinedError('AccessDenied', 'Only privileged users may register machines for other users')
 }
 
 const fixed: Read<Args> = (args, caller) =>

@@ -3,6 +3,7 @@ import type { Variant } from '../../bus/client-bus.ts'
 import { PidRef } from '../../linux/process.ts'
 import { isValidMachineName } from '../../machine/machine-name.ts'
 import { NO_VSOCK_CID, type MachineClass, type Registration } from '../../machine/machine.ts'
+import { closeRegistration, identifyProcesses } from '../take-in.ts'
 import type { Caller } from './table.ts'
 
 const ID_BYTES = 16
@@ -105,42 +106,19 @@ function readProperties(properties: readonly (readonly [string, Variant])[]): Ma
   return given
 }
 
-/** Closes what a registration that comes to nothing has pinned. */
-export function closeRegistration(registration: Registration): void {
-  registration.leader?.close()
-  registration.supervisor?.close()
-}
-
 /** The sender is leader where none was named, and supervisor where it is another process. */
 async function withProcesses(
   description: Description,
   named: PidRef | undefined,
   caller: Caller
 ): Promise<Registration> {
-  const { sender, owner } = await identify(caller).catch((error: unknown) => {
-    named?.close()
-    throw explain('Failed to pin client process', error)
-  })
-  const leader = named ?? sender
-  const supervisor = named === undefined || named.equals(sender) ? undefined : sender
-  if (named !== undefined && supervisor === undefined) sender.close()
-  const registration = { ...description, owner, leader, supervisor }
+  const registration = { ...description, ...(await identifyProcesses(named, caller)) }
+  const { leader, supervisor } = registration
   if (leader.pid === 1 || supervisor?.pid === 1) {
     closeRegistration(registration)
     throw invalid(leader.pid === 1 ? 'Invalid leader PID' : 'Invalid supervisor PID')
   }
   return registration
-}
-
-/** The process that called and its user; the broker is asked once for both. */
-async function identify(caller: Caller): Promise<{ sender: PidRef; owner: number }> {
-  const sender = await caller.pin()
-  try {
-    return { sender, owner: await caller.uid() }
-  } catch (error) {
-    sender.close()
-    throw error
-  }
 }
 
 function explicitLeader(pidfd: number, pid: number, pidfdId: bigint): PidRef | undefined {

@@ -2,7 +2,10 @@ import type { Variant } from '../../bus/client-bus.ts'
 import type { EncodedStruct } from '../../bus/codec.ts'
 import type { BusMessage } from '../../bus/message.ts'
 import type { PidRef } from '../../linux/process.ts'
+import type { AccessOn, Caller as AnyCaller, Grant } from '../access.ts'
 import type { ActionName } from '../polkit-actions.ts'
+
+export type { AccessRule, Grant } from '../access.ts'
 
 /** The bus signatures in use, each with its value in TypeScript; the list is finite so that types need no parser. */
 export interface Values {
@@ -37,39 +40,18 @@ export type ArgsOf<S extends Shape> = { readonly [K in keyof S]: Values[S[K]] }
 export type Args = Readonly<Record<string, unknown>>
 
 /** Who sent a call. */
-export interface Caller {
+export interface Caller extends AnyCaller {
   /** The sender's unique bus name. */
   readonly name: string
   /** The call itself. */
   readonly message: BusMessage
   /** The sender's effective UID as the message broker knows it. */
   uid(): Promise<number>
-  /** Pins the sender's process; whoever asked closes it. */
   pin(): Promise<PidRef>
 }
 
-/** What authorization found out about an allowed caller. */
-export interface Grant {
-  /** Whether the caller is root or has shown to be an administrator (spec 0.6). */
-  readonly admin: boolean
-}
-
-/** What a call must be authorized for. */
-export interface AccessRule<N extends ActionName = ActionName> {
-  readonly action: N
-  /** What polkit is told about the call. */
-  readonly details: Readonly<Record<string, string>>
-  /** The UID that needs no authorization. */
-  readonly owner?: number
-}
-
 /** Who may call a method that is not for anyone. */
-export interface Access<T, A = Args, N extends ActionName = ActionName> {
-  /** The polkit actions that calls can need: each call needs one of them. */
-  readonly actions: readonly N[]
-  /** Looks up and validates, then says what this call needs; must change nothing. */
-  readonly rule: (target: T, args: A, caller: Caller) => AccessRule<NoInfer<N>> | Promise<AccessRule<NoInfer<N>>>
-}
+export type Access<T, A = Args, N extends ActionName = ActionName> = AccessOn<Caller, T, A, N>
 
 /** One method: all that the dispatcher, introspection and the tests need to know about it. */
 export interface MethodRow<T> {

@@ -26,6 +26,8 @@ function callerWith(uid: number): Caller {
   return {
     name: ':1.5',
     message: { type: 1, flags: 0, serial: 1, signature: '', body: [], fds: [] },
+    interactive: false,
+    subject: () => ({ busName: ':1.5' }),
     uid: () => Promise.resolve(uid),
     pin: () => Promise.reject(new Error('not asked for'))
   }

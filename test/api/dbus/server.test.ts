@@ -242,7 +242,11 @@ t.test('others are what polkit says', async (t) => {
     'Access denied as the requested operation requires interactive authentication. ' +
     'However, interactive authentication has not been enabled by the calling program.'
   t.strictSame(await reply(), ['InteractiveAuthorizationRequired', text])
-  const question = { sender: ':1.1', action: 'org.freedesktop.machine1.manage-machines', details: { machine: 'a' } }
+  const question = {
+    subject: { busName: ':1.1' },
+    action: 'org.freedesktop.machine1.manage-machines',
+    details: { machine: 'a' }
+  }
   t.strictSame(
     questions,
     [true, false, false].map((interactive) => ({ ...question, interactive }))
