@@ -1,0 +1,38 @@
+import { join } from 'node:path'
+
+/** Where a manager finds images (spec/dbus.md 8.1). */
+export interface ImagePlaces {
+  readonly scope: 'system' | 'user'
+  /** A name found in one hides the same name in those that follow. */
+  readonly search: readonly string[]
+  /** Where images are made. */
+  readonly pool: string
+}
+
+const SYSTEM_POOL = '/var/lib/machines'
+
+/** The places of the system's manager. */
+export const systemPlaces: ImagePlaces = {
+  scope: 'system',
+  search: [
+    '/etc/machines',
+    '/run/machines',
+    SYSTEM_POOL,
+    '/var/lib/container',
+    '/usr/local/lib/machines',
+    '/usr/lib/machines'
+  ],
+  pool: SYSTEM_POOL
+}
+
+/** The places of a user's manager, from its environment; paths there that are not absolute do not count. */
+export function userPlaces(home: string, environment: Readonly<Record<string, string | undefined>>): ImagePlaces {
+  const absolute = (name: string): string | undefined => {
+    const path = environment[name]
+    return path?.startsWith('/') === true ? path : undefined
+  }
+  const runtime = absolute('XDG_RUNTIME_DIR')
+  const pool = join(absolute('XDG_STATE_HOME') ?? join(home, '.local/state'), 'machines')
+  const first = runtime === undefined ? [] : [join(runtime, 'machines')]
+  return { scope: 'user', search: [...first, pool, join(home, '.local/lib/machines')], pool }
+}
