@@ -85,4 +85,5 @@ function fail(error: unknown): never {
 
 process.on('uncaughtException', fail)
 process.on('unhandledRejection', fail)
-if (readCommandLine(process.argv.slice(2))) await run()
+// What it throws is an unhandled rejection.
+if (readCommandLine(process.argv.slice(2))) void run()

@@ -19,7 +19,7 @@ interface Row {
 
 const unit = 'systemd-machined.service'
 // Beside the daemon, so that it finds ../daemon/bus and the packages.
-const clientPath = '/usr/local/lib/machined/scripts/bench-client.js'
+const clientPath = '/usr/local/lib/machined/scripts/bench-client.cjs'
 const node = '/usr/bin/node'
 /** What is called with so many machines registered: the client's row and the table's name for it. */
 const stages = [
@@ -182,7 +182,7 @@ async function bench(): Promise<void> {
     void host.stop()
   }, limitMs)
   try {
-    await host.writeFile(clientPath, readFileSync(join(import.meta.dirname, 'bench-client.js'), 'utf8'))
+    await host.writeFile(clientPath, readFileSync(join(import.meta.dirname, 'bench-client.cjs'), 'utf8'))
     process.stdout.write(`Starting ${mostMachines} leaders ...\n`)
     const leaders = await startLeaders(host)
     process.stdout.write('Measuring both in turn, for some minutes ...\n\n')

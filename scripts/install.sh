@@ -60,7 +60,7 @@ put_if_missing() { # source unit-name
 # network is needed.
 rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
 mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
-cp dist/bundle/main.js dist/bundle/namespace-thread.js dist/bundle/copy-thread.js "$DESTDIR$library/daemon/"
+cp dist/bundle/main.cjs dist/bundle/namespace-thread.cjs dist/bundle/copy-thread.cjs "$DESTDIR$library/daemon/"
 cp package.json "$DESTDIR$library/package.json"
 cp -R node_modules/koffi node_modules/@koromix "$DESTDIR$library/node_modules/"
 chmod -R u=rwX,go=rX "$DESTDIR$library"

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { isSystemError } from '../base/errors.ts'
 import type { CopyStatus } from './copy-status.ts'
 import { forEachEntry } from './directory-entries.ts'
 import { type Entry, linkAt, makeDirectoryAt, nameOf, openAt, removeDirectoryAt, unlinkAt } from './file-at.ts'
 import { closeFd } from './libc.ts'
+import { randomHex } from './random.ts'
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants
 
@@ -63,7 +63,7 @@ export class HardLinks {
   }
 
   #makePlace(): { entry: Entry; directory: number } {
-    const entry = { directory: this.#parent, name: nameOf(`.#copy${randomBytes(8).toString('hex')}`) }
+    const entry = { directory: this.#parent, name: nameOf(`.#copy${randomHex(8)}`) }
     makeDirectoryAt(entry, 0o700)
     return { entry, directory: openAt(entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) }
   }

@@ -1,15 +1,15 @@
-import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { systemError } from '../base/errors.ts'
+import { randomHex } from './random.ts'
 
 /**
  * Replaces the file at `path` in one step, so that readers see the old or the new text, never half of it
  * (spec/dbus.md 2.2). Not synced to disk. On failure the old file stays and no temporary file is left.
  */
 export function writeFileAtomically(path: string, text: string | Uint8Array, mode: number): void {
-  const temporary = join(dirname(path), `.#${basename(path)}${randomBytes(8).toString('hex')}`)
+  const temporary = join(dirname(path), `.#${basename(path)}${randomHex(8)}`)
   // Made unreadable to others at first: `mode` counts only when the content is complete.
   const fd = fs.openSync(temporary, 'wx', 0o640)
   try {
