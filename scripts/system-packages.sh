@@ -14,6 +14,7 @@ need unshare util-linux
 need mount mount
 need nsenter util-linux
 need ip iproute2
+need mkfs.btrfs btrfs-progs
 
 if [ -n "$missing" ]; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -35,6 +35,10 @@ export class CopyStatus {
     return this.raw.readUInt16LE(MODE) & 0o7777
   }
 
+  get inode(): bigint {
+    return this.raw.readBigUInt64LE(INODE)
+  }
+
   get links(): number {
     return this.raw.readUInt32LE(NLINK)
   }

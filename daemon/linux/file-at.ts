@@ -51,6 +51,18 @@ const c = {
     'void *',
     'int'
   ]),
+  renameat2: declare<(fd: number, name: Buffer, toFd: number, toName: Buffer, flags: number) => number>(
+    'renameat2',
+    'int',
+    ['int', 'void *', 'int', 'void *', 'uint']
+  ),
+  openat2: declare<(n: number, fd: number, name: Buffer, how: Buffer, size: number) => number>('syscall', 'long', [
+    'long',
+    'long',
+    'void *',
+    'void *',
+    'size_t'
+  ]),
   unlinkat: declare<(fd: number, name: Buffer, flags: number) => number>('unlinkat', 'int', ['int', 'void *', 'int']),
   fchownat: declare<(fd: number, name: Buffer, uid: number, gid: number, flags: number) => number>('fchownat', 'int', [
     'int',
@@ -110,6 +122,10 @@ const AT_REMOVEDIR = 0x200
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0x80000
 const STATX_BASIC_STATS = 0x7ff
+const SYS_OPENAT2 = 437
+const RESOLVE_NO_XDEV = 1
+const RESOLVE_NO_SYMLINKS = 4
+const RENAME_NOREPLACE = 1
 const nothing = Buffer.from([0])
 
 /** A name for the kernel. */
@@ -120,6 +136,14 @@ export function nameOf(text: string): Buffer {
 /** openat(2), close-on-exec. */
 export function openAt({ directory, name }: Entry, flags: number, mode = 0): number {
   return checked(c.openat(directory, name, flags | O_CLOEXEC, mode), 'openat')
+}
+
+/** openat2(2) of what is on the same mount as the directory. Throws EXDEV for a mount point. */
+export function openOnSameMount({ directory, name }: Entry, flags: number): number {
+  const how = Buffer.alloc(24)
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0)
+  how.writeBigUInt64LE(BigInt(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS), 16)
+  return checked(c.openat2(SYS_OPENAT2, directory, name, how, how.length), 'openat2')
 }
 
 /** statx(2) of a name into 256 bytes. */
@@ -155,6 +179,11 @@ export function readLinkAt({ directory, name }: Entry, into: Buffer): number {
 /** linkat(2) */
 export function linkAt(from: Entry, to: Entry): void {
   checked(c.linkat(from.directory, from.name, to.directory, to.name, 0), 'linkat')
+}
+
+/** renameat2(2) where nothing has the new name. Throws EEXIST. */
+export function renameAt(from: Entry, to: Entry): void {
+  checked(c.renameat2(from.directory, from.name, to.directory, to.name, RENAME_NOREPLACE), 'renameat2')
 }
 
 /** unlinkat(2) of what is no directory. */
