@@ -153,10 +153,13 @@ async function run(connection: Connection, action: string, args: readonly string
   }
 }
 
-const [action = '', ...args] = process.argv.slice(2)
-const connection = await Connection.open()
-try {
-  process.stdout.write(`${JSON.stringify((await run(connection, action, args)) ?? null)}\n`)
-} finally {
-  connection.close()
+async function main([action = '', ...args]: readonly string[]): Promise<void> {
+  const connection = await Connection.open()
+  try {
+    process.stdout.write(`${JSON.stringify((await run(connection, action, args)) ?? null)}\n`)
+  } finally {
+    connection.close()
+  }
 }
+
+void main(process.argv.slice(2))

@@ -90,9 +90,6 @@ export class Connection {
     })
     this.#bus = new MessageBus(this.#adapter)
     this.#bus.on('error', () => undefined)
-    this.#bus.on('message', (message: BusMessage) => {
-      if (message.type === signalType) this.#subscriptions.deliver(message, surface)
-    })
   }
 
   /** Our name on the bus, such as `:1.42`. */
@@ -199,10 +196,14 @@ export class Connection {
       return
     }
     try {
-      if (message.type === errorType && message.replySerial === helloSerial && this.#bus.name === null) {
+      if (message.type === signalType) {
+        this.#subscriptions.deliver(message, (error) => {
+          this.#failed(error)
+        })
+      } else if (message.type === errorType && message.replySerial === helloSerial && this.#bus.name === null) {
         // dbus-next would answer a refused Hello with an unhandled rejection.
         this.#failHello(dbusError(message.errorName ?? '', String(message.body[0])))
-      } else if (message.type !== signalType || this.#subscriptions.wants(message)) {
+      } else {
         // Decode here, where a malformed body ends the connection, and not within dbus-next.
         requireDecodable(message)
         this.#adapter.emit('message', message)
@@ -239,6 +240,11 @@ export class Connection {
 
   #callFailed(message: BusMessage, error: unknown): void {
     closeAll(message.fds)
+    this.#failed(error)
+  }
+
+  /** What a handler threw: the peer's doing, or a bug of ours. */
+  #failed(error: unknown): void {
     if (error instanceof ProtocolError) this.#transport.fail(error)
     else surface(error)
   }

@@ -29,6 +29,8 @@ export interface BusMessage {
   signature: string
   /** Of received messages it is decoded when first asked for; that throws ProtocolError if it does not fit the signature. */
   body: unknown[]
+  /** The first value of a received body that begins with a string, without decoding the rest. Throws ProtocolError too. */
+  readonly arg0?: string | undefined
   /** Owned by the message. */
   fds: number[]
 }

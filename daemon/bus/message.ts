@@ -61,6 +61,12 @@ class ReceivedMessage implements BusMessage {
     this.#littleEndian = start.littleEndian
   }
 
+  get arg0(): string | undefined {
+    if (!this.signature.startsWith('s')) return undefined
+    const [read] = codecOf('s').reads
+    return read?.(new Reader(this.#bytes, this.#littleEndian, this.fds)) as string | undefined
+  }
+
   get body(): unknown[] {
     return (this.#body ??= decodeValues(this.signature, this.#bytes, this.#littleEndian, this.fds))
   }

@@ -30,17 +30,14 @@ export class Subscriptions {
     return this.#owners.has(name)
   }
 
-  /** Whether anybody listens to this signal. Throws ProtocolError for a malformed body that has to be looked at. */
-  wants(message: BusMessage): boolean {
-    return this.#all.some(({ match }) => this.#matches(match, message))
-  }
-
-  /** Calls the listeners; what one of them throws goes to `onError`. */
+  /**
+   * Calls the listeners; what one of them throws goes to `onError`, a ProtocolError for a malformed body among it. Only who
+   * looks at the body has it decoded: PID 1 tells dozens of properties with each change of a unit.
+   */
   deliver(message: BusMessage, onError: (error: unknown) => void): void {
     for (const { match, listener } of [...this.#all]) {
-      if (!this.#matches(match, message)) continue
       try {
-        listener(message)
+        if (this.#matches(match, message)) listener(message)
       } catch (error) {
         onError(error)
       }
@@ -53,7 +50,7 @@ export class Subscriptions {
       (match.interface === undefined || match.interface === message.interface) &&
       (match.path === undefined || match.path === message.path) &&
       (match.sender === undefined || (this.#owners.get(match.sender) ?? match.sender) === message.sender) &&
-      (match.arg0 === undefined || match.arg0 === message.body[0])
+      (match.arg0 === undefined || match.arg0 === message.arg0)
     )
   }
 }

@@ -61,6 +61,19 @@ t.test('all header fields come back', (t) => {
   t.end()
 })
 
+t.test('the first string is read without the rest of the body, which may be malformed', (t) => {
+  const arg0 = (signature: string, body: unknown[], length?: number): string | undefined => {
+    const bytes = encodeMessage(call({ signature, body }))
+    return new MessageParser().push(length === undefined ? bytes : bytes.fill(0xff, bytes.length - length))[0]?.arg0
+  }
+  t.equal(arg0('sa{ss}', ['first', { a: 'b' }]), 'first')
+  t.equal(arg0('su', ['first', 5], 4), 'first')
+  t.equal(arg0('us', [5, 'second']), undefined)
+  t.equal(arg0('', []), undefined)
+  t.throws(() => arg0('s', ['first'], 10), ProtocolError)
+  t.end()
+})
+
 t.test('messages cut anywhere are the same messages, each with its own descriptors', (t) => {
   const messages = burst()
   const bytes = messages.map(encodeMessage)
