@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { version } from './base/version.ts'
 import { busIntrospection } from './api/dbus/serve.ts'
 
 const HELP = `machined [OPTIONS...]
@@ -45,17 +44,4 @@ export function readCommandLine(args: string[]): boolean {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
     process.exit(1)
   }
-}
-
-/** The version in the package.json that came with the daemon, two folders up once compiled. */
-function version(): string {
-  const manifest = ['..', '../..'].map((folder) => join(import.meta.dirname, folder, 'package.json'))
-  for (const path of manifest) {
-    try {
-      return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
-    } catch {
-      // Not there: the sources and the compiled daemon lie at different depths.
-    }
-  }
-  return 'unknown'
 }

@@ -8,6 +8,7 @@ import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
+import { RootMounts } from './machine/root-mounts.ts'
 import { StateDirectory } from './machine/state-file.ts'
 
 export const STATE_DIRECTORY = '/run/systemd/machines'
@@ -20,12 +21,14 @@ export class Manager {
   readonly workers = new NamespaceWorkers()
   readonly copies = new CopyThreads()
   readonly operations = new Operations()
+  readonly mounts: RootMounts
   readonly #state: StateDirectory
 
   constructor(systemd: ServiceManager, stateDirectory = STATE_DIRECTORY) {
     this.systemd = systemd
     this.#state = new StateDirectory(stateDirectory)
     this.machines = new Machines(systemd, this.#state)
+    this.mounts = new RootMounts(this.machines, this.workers)
     this.machines.on('removed', (machine) => {
       this.operations.cancelOf(machine)
     })
@@ -36,6 +39,7 @@ export class Manager {
     this.machines.addHost(hostMachine())
     // All are in the registry before the first reply of PID 1 is awaited, and the questions to it go out together.
     await Promise.all(this.#state.list().map((name) => this.#restore(name)))
+    void this.mounts.recover()
   }
 
   async #restore(name: string): Promise<void> {

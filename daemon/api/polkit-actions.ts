@@ -9,8 +9,8 @@ export interface PolkitAction {
 }
 
 /**
- * The polkit actions of machined without their prefix `org.freedesktop.machine1.` (spec/dbus.md 11), in the order of
- * the policy file. That file lists those which a method's row names.
+ * The polkit actions of machined without their prefix `org.freedesktop.machine1.` (spec/dbus.md 11, and our own), in the
+ * order of the policy file. That file lists those which a method's row names.
  */
 export const polkitActions = {
   login: {
@@ -71,6 +71,12 @@ export const polkitActions = {
     description: 'Register a running virtual machine or container',
     message: 'Registering a running virtual machine or container needs authentication.',
     active: 'yes',
+    implies: []
+  },
+  'mount-machine': {
+    description: 'Mount the files of virtual machines and containers on this computer',
+    message: 'Mounting the files of virtual machines and containers needs authentication.',
+    active: 'auth_admin_keep',
     implies: []
   },
   'manage-images': {

@@ -1,6 +1,8 @@
 import { openDirectory } from './jobs-open-directory.ts'
 import { openRootDirectory } from './jobs-root-directory.ts'
 import { readOSRelease } from './jobs-os-release.ts'
+import { cloneRootTree, coverKernelDirectories } from './jobs-root-tree.ts'
+import { detachPath, holdersOf } from './jobs-unmount.ts'
 
 /** Where a job works: beside the root directory of a machine's leader. */
 export interface Place {
@@ -24,6 +26,14 @@ export interface Place {
  * The closed list of what namespace workers do. A job is a synchronous function of a place and arguments; arguments and
  * result are what structuredClone takes. It uses only libc and Node's `*Sync` calls, and distrusts every name in there.
  */
-export const jobs = { openDirectory, openRootDirectory, readOSRelease }
+export const jobs = {
+  cloneRootTree,
+  coverKernelDirectories,
+  detachPath,
+  holdersOf,
+  openDirectory,
+  openRootDirectory,
+  readOSRelease
+}
 
 export type Jobs = typeof jobs

@@ -8,6 +8,7 @@ import { logControlTable } from './log-control.ts'
 import type { MachineTarget } from '../machine-access.ts'
 import { machineTable } from './machine.ts'
 import { MACHINE_PREFIX, MANAGER_PATH, machineOfCaller, machinePath, managerTable } from './manager.ts'
+import { mountTable } from './mount.ts'
 import { escapeLabel, unescapeLabel } from './object-path.ts'
 import { BusServer } from './server.ts'
 import type { Caller } from './table.ts'
@@ -17,6 +18,7 @@ const LOG_CONTROL_PATH = '/org/freedesktop/LogControl1'
 /** Where each interface is served; below the path, where that is a prefix of many objects. */
 const INTERFACES: readonly (readonly [path: string, name: string, xml: string])[] = [
   [MANAGER_PATH, managerTable.name, interfaceXml(managerTable)],
+  [MANAGER_PATH, mountTable.name, interfaceXml(mountTable)],
   [MACHINE_PREFIX, machineTable.name, interfaceXml(machineTable)],
   [LOG_CONTROL_PATH, logControlTable.name, interfaceXml(logControlTable)]
 ]
@@ -36,6 +38,7 @@ export function busIntrospection(what: string): string {
 export function serve(manager: Manager, connection: Connection, driver: BusDriver, authority: Authority): void {
   const server = new BusServer({ connection, authority, driver })
   server.mount(MANAGER_PATH, managerTable, manager)
+  server.mount(MANAGER_PATH, mountTable, manager)
   server.mountFallback(
     MACHINE_PREFIX,
     machineTable,

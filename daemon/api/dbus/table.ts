@@ -25,6 +25,7 @@ export interface Values {
   'a(ssbttto)': [string, string, boolean, bigint, bigint, bigint, string][]
   'a(iay)': [number, Buffer][]
   'a(st)': [string, bigint][]
+  'a(ssb)': [string, string, boolean][]
 }
 
 /** One complete type of the D-Bus wire, out of those this daemon uses. */

@@ -1,0 +1,48 @@
+import type { Manager } from '../../manager.ts'
+import { method, type Access, type InterfaceTable } from './table.ts'
+
+/** Mounting is nobody's by right: what is mounted is the host's to walk in. */
+function mounting<A extends { readonly name: string }>(verb: string): Access<Manager, A, 'mount-machine'> {
+  return {
+    actions: ['mount-machine'],
+    rule: (_manager, { name }) => ({ action: 'mount-machine', details: { machine: name, verb } })
+  }
+}
+
+const mount = method({
+  in: { name: 's', read_only: 'b', recursive: 'b' },
+  out: { mount_point: 's' },
+  access: mounting('mount'),
+  run: async (manager: Manager, { name, read_only, recursive }) => [
+    await manager.mounts.mount(name, { readOnly: read_only, recursive })
+  ]
+})
+
+const unmount = method({
+  in: { name: 's', lazy: 'b' },
+  out: {},
+  access: mounting('umount'),
+  run: async (manager: Manager, { name, lazy }) => {
+    await manager.mounts.unmount(name, { lazy })
+    return []
+  }
+})
+
+const listMounts = method({
+  in: {},
+  out: { mounts: 'a(ssb)' },
+  access: 'anyone',
+  run: (manager: Manager) => [
+    manager.mounts
+      .list()
+      .map(({ name, mountPoint, readOnly }): [string, string, boolean] => [name, mountPoint, readOnly])
+  ]
+})
+
+/** `io.machined.Mount`: roots of machines on the host, which the stock daemon does not mount. */
+export const mountTable: InterfaceTable<Manager> = {
+  name: 'io.machined.Mount',
+  properties: {},
+  methods: { Mount: mount, Unmount: unmount, ListMounts: listMounts },
+  signals: {}
+}
