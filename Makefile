@@ -4,8 +4,8 @@ DESTDIR =
 PREFIX = /usr/local
 NODE = $(shell command -v node)
 
-DAEMON_SOURCES = $(shell find daemon -name '*.ts')
-ALL_SOURCES = $(DAEMON_SOURCES) $(shell find scripts test -name '*.ts')
+SOURCES = $(shell find daemon cli -name '*.ts')
+ALL_SOURCES = $(SOURCES) $(shell find scripts test -name '*.ts')
 CONFIGS = tsconfig.json tsconfig.build.json package-lock.json
 
 # One file instead of hundreds: loading modules was the longest part of the start; and CommonJS, which Node loads faster
@@ -21,7 +21,7 @@ BUNDLE = npx esbuild --bundle --platform=node --format=cjs --out-extension:.js=.
 
 help:
 	@echo 'make deps       fetch what building and testing need (Debian packages only as root, only when missing)'
-	@echo 'make build      compile the daemon into dist/daemon'
+	@echo 'make build      compile the daemon and machinedctl into dist/'
 	@echo 'make check      formatting, lint, types, import directions, generated files'
 	@echo 'make test       build, then run all tests (as root: those on a booted test host too)'
 	@echo 'make demo       boot a throw-away test host and show the daemon at work (root)'
@@ -37,11 +37,12 @@ deps:
 	@sh scripts/npm-packages.sh
 
 # The stamps compare times of files, so that a second `make install` costs nothing.
-dist/.daemon: $(DAEMON_SOURCES) $(CONFIGS) scripts/left-out.cjs
+dist/.daemon: $(SOURCES) $(CONFIGS) scripts/left-out.cjs
 	@sh scripts/npm-packages.sh
 	npx tsc -p tsconfig.build.json
 	$(BUNDLE) daemon/main.ts daemon/linux/namespace-thread.ts daemon/linux/copy-thread.ts \
 		--outdir=dist/bundle --entry-names=[name]
+	$(BUNDLE) cli/main.ts --outfile=dist/bundle/machinedctl.cjs
 	@touch $@
 
 dist/.all: $(ALL_SOURCES) $(CONFIGS)

@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint'
 export default defineConfig(
   { ignores: ['dist/', '.tap/', 'node_modules/', '**/*.js'] },
   {
-    files: ['daemon/**/*.ts', 'scripts/**/*.ts', 'test/**/*.ts'],
+    files: ['daemon/**/*.ts', 'cli/**/*.ts', 'scripts/**/*.ts', 'test/**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {

@@ -39,10 +39,10 @@ claim() {
   rm -f "$DESTDIR$1"
 }
 
-put() { # source target
+put() { # source target [mode]
   claim "$2"
-  sed -e "s|@NODE@|$NODE|g" -e "s|@LIBRARY@|$library|g" "$1" >"$DESTDIR$2"
-  chmod 0644 "$DESTDIR$2"
+  sed -e "s|@NODE@|$NODE|g" -e "s|@LIBRARY@|$library|g" -e "s|@PREFIX@|$PREFIX|g" "$1" >"$DESTDIR$2"
+  chmod "${3:-0644}" "$DESTDIR$2"
 }
 
 link() { # value target
@@ -58,9 +58,10 @@ put_if_missing() { # source unit-name
 
 # The program, its worker threads and the one package that cannot be in it: exactly what it was built and tested with, so no
 # network is needed.
-rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
-mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/node_modules"
+rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
+mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
 cp dist/bundle/main.cjs dist/bundle/namespace-thread.cjs dist/bundle/copy-thread.cjs "$DESTDIR$library/daemon/"
+cp dist/bundle/machinedctl.cjs "$DESTDIR$library/cli/"
 cp package.json "$DESTDIR$library/package.json"
 cp -R node_modules/koffi node_modules/@koromix "$DESTDIR$library/node_modules/"
 chmod -R u=rwX,go=rX "$DESTDIR$library"
@@ -73,6 +74,14 @@ put_if_missing units/machines.target machines.target
 # We do not serve Varlink yet, and clients of systemd 262 would wait for ever on a socket that nobody answers.
 # Without it they fall back to D-Bus.
 link /dev/null "$units/systemd-machined.socket"
+
+put cli/bin/machinedctl "$PREFIX/bin/machinedctl" 0755
+# $PATH has /usr/local/bin before /usr/bin.
+put cli/bin/machinectl "$PREFIX/bin/machinectl" 0755
+completions=$PREFIX/share/bash-completion/completions
+put cli/completion/machinedctl.bash "$completions/machinedctl"
+put cli/completion/machinectl.bash "$completions/machinectl"
+put cli/completion/_machinedctl "$PREFIX/share/zsh/site-functions/_machinedctl"
 
 put units/org.freedesktop.machine1.service "$PREFIX/share/dbus-1/system-services/org.freedesktop.machine1.service"
 # /etc comes after /usr/share, so this works with and without the stock policy.

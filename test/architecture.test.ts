@@ -16,6 +16,9 @@ const layers: readonly (readonly string[])[] = [
   ['main.ts']
 ]
 
+/** What of the daemon cli/ shares; it sees all else through the bus. */
+const sharedWithClients = ['daemon/base', 'daemon/bus']
+
 /** Who may import a package. */
 const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['daemon/linux/libc.ts'],
@@ -49,6 +52,7 @@ function layerOf(file: string): number {
 }
 
 const files = sourceFiles('daemon')
+const clientFiles = sourceFiles('cli')
 
 t.test('imports point downwards', (t) => {
   for (const file of files) {
@@ -69,8 +73,21 @@ t.test('imports point downwards', (t) => {
   t.end()
 })
 
+t.test('cli/ shares the wire with the daemon, and nothing else', (t) => {
+  for (const file of clientFiles) {
+    for (const name of importsOf(readFileSync(file, 'utf8'))) {
+      if (!name.startsWith('.')) continue
+      const target = join(dirname(file), name)
+      const allowed = ['cli', ...sharedWithClients].some((folder) => target.startsWith(`${folder}/`))
+      t.ok(allowed && name.endsWith('.ts'), `${file} imports ${target}`)
+    }
+  }
+  for (const file of files) t.notMatch(importsOf(readFileSync(file, 'utf8')).join(' '), '/cli/', file)
+  t.end()
+})
+
 t.test('each package has its owner', (t) => {
-  for (const file of files) {
+  for (const file of [...files, ...clientFiles]) {
     for (const name of importsOf(readFileSync(file, 'utf8'))) {
       const allowed = owners[name.split('/')[0] ?? name]
       if (allowed !== undefined) t.ok(allowed.includes(file), `${file} imports ${name}`)
@@ -80,7 +97,7 @@ t.test('each package has its owner', (t) => {
 })
 
 t.test('named exports, no enum', (t) => {
-  for (const file of [...files, ...sourceFiles('scripts')]) {
+  for (const file of [...files, ...clientFiles, ...sourceFiles('scripts')]) {
     const text = readFileSync(file, 'utf8')
     t.notMatch(text, /^export default\b/m, `${file} has no default export`)
     t.notMatch(text, /^\s*(?:export\s+)?(?:const\s+)?enum\s/m, `${file} has no enum`)

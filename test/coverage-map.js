@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs'
 
-/** Which source files a test answers for: test/bus/codec.test.ts covers daemon/bus/codec.ts. */
+/** Which source files a test answers for: test/bus/codec.test.ts covers daemon/bus/codec.ts, test/cli/output.test.ts cli/output.ts. */
 export default (test) => {
-  const source = test.replace(/^test\//, 'daemon/').replace(/\.test\.ts$/, '.ts')
+  const folder = test.startsWith('test/cli/') ? '' : 'daemon/'
+  const source = test.replace(/^test\//, folder).replace(/\.test\.ts$/, '.ts')
   return existsSync(source) ? [source] : []
 }

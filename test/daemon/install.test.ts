@@ -11,7 +11,15 @@ const UNIT = 'systemd-machined.service'
 const SOURCE = '/root/machined'
 const TERMINATE = ['org.freedesktop.machine1.Machine', 'Terminate']
 // What a built checkout has of that which installing needs; the rest of node_modules is only for building.
-const NEEDED = ['Makefile', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'daemon']
+const NEEDED = [
+  'Makefile',
+  'package.json',
+  'package-lock.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'daemon',
+  'cli'
+]
 const BUILT = ['units', 'dbus-policy', 'scripts', 'dist/.daemon', 'dist/bundle', 'node_modules/koffi']
 
 /** Puts this project, as built, into the host. */

@@ -90,7 +90,16 @@ export async function guestRoot(): Promise<string> {
 export async function installedProject(root: Root): Promise<string> {
   const project = projectDirectory()
   const hash = createHash('sha256').update(root.node)
-  for (const name of ['Makefile', 'package.json', 'package-lock.json', 'daemon', 'units', 'dbus-policy', 'scripts']) {
+  for (const name of [
+    'Makefile',
+    'package.json',
+    'package-lock.json',
+    'daemon',
+    'cli',
+    'units',
+    'dbus-policy',
+    'scripts'
+  ]) {
     addToHash(hash, join(project, name))
   }
   const cache = cacheDirectory()
