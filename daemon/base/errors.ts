@@ -117,6 +117,7 @@ const texts: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'Cannot assign requested address',
   ENAMETOOLONG: 'File name too long',
   EFBIG: 'File too large',
+  EOVERFLOW: 'Value too large for defined data type',
   EISDIR: 'Is a directory',
   ENOTEMPTY: 'Directory not empty',
   EDQUOT: 'Disk quota exceeded',

@@ -22,6 +22,7 @@ const c = {
     'long',
     ['long', 'long', 'str', 'ulong', 'void *', 'size_t']
   ),
+  fchdir: declare<(fd: number) => number>('fchdir', 'int', ['int']),
   umount2: declare<(path: string, flags: number) => number>('umount2', 'int', ['str', 'int'])
 }
 
@@ -88,7 +89,11 @@ export function detachMount(path: string): void {
   checked(c.umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW), 'umount2', path)
 }
 
-/** The same for the mount that a descriptor is on. `fds` is the working directory: the thread's, in the host's /proc. */
-export function detachMountOf(fd: number): void {
+/**
+ * The same for the mount that a descriptor of the calling thread is the top of. There is only a call for paths, and no
+ * path that can be trusted: `links` is a descriptor of the host's /proc/thread-self/fd, which becomes the working directory.
+ */
+export function detachMountOf(fd: number, links: number): void {
+  checked(c.fchdir(links), 'fchdir')
   checked(c.umount2(String(fd), MNT_DETACH), 'umount2')
 }

@@ -1,3 +1,4 @@
+import { bindMount } from './jobs-bind-mount.ts'
 import { openDirectory } from './jobs-open-directory.ts'
 import { openRootDirectory } from './jobs-root-directory.ts'
 import { readOSRelease } from './jobs-os-release.ts'
@@ -27,6 +28,7 @@ export interface Place {
  * result are what structuredClone takes. It uses only libc and Node's `*Sync` calls, and distrusts every name in there.
  */
 export const jobs = {
+  bindMount,
   cloneRootTree,
   coverKernelDirectories,
   detachPath,

@@ -7,6 +7,9 @@ import type { PidRef } from './process.ts'
 
 const CLONE_NEWNET = 0x40000000
 
+/** The kinds of namespaces(7) that are looked at here. */
+export type NamespaceKind = 'net' | 'mnt' | 'user'
+
 /**
  * The network namespace of the calling thread, with the way into those of others and back (network_namespaces(7)).
  * Holds one descriptor, so that the way back depends on nothing that could have changed meanwhile.
@@ -27,7 +30,7 @@ export class NetworkNamespace {
    * everybody from inside a machine. Throws ESRCH when the process is gone.
    */
   inside<T>(process: PidRef, work: () => T): T | undefined {
-    const fd = openNetworkNamespace(process)
+    const fd = openNamespace(process, 'net')
     try {
       if (namespaceId(fd) === this.#id) return undefined
       setns(fd, CLONE_NEWNET)
@@ -60,8 +63,9 @@ export class NetworkNamespace {
   }
 }
 
-function openNetworkNamespace(process: PidRef): number {
-  const path = `/proc/${String(process.pid)}/ns/net`
+/** A namespace of a process, as a descriptor to be closed by the caller. Throws ESRCH when the process is gone. */
+export function openNamespace(process: PidRef, kind: NamespaceKind): number {
+  const path = `/proc/${String(process.pid)}/ns/${kind}`
   let fd: number
   try {
     fd = fs.openSync(path, 'r')
@@ -73,6 +77,14 @@ function openNetworkNamespace(process: PidRef): number {
   if (process.isAlive()) return fd
   closeFd(fd)
   throw systemError(os.errno.ESRCH, 'open', path)
+}
+
+/** The same, but undefined for the namespace that the daemon is in itself. */
+export function openForeignNamespace(process: PidRef, kind: NamespaceKind): number | undefined {
+  const fd = openNamespace(process, kind)
+  if (namespaceId(fd) !== fs.statSync(`/proc/self/ns/${kind}`, { bigint: true }).ino) return fd
+  closeFd(fd)
+  return undefined
 }
 
 /** All namespaces are files of one file system, which gives them different inode numbers. */

@@ -18,7 +18,6 @@ const PATHS = [
 /** What the stock daemon has and ours has not built yet. Each entry must go from here when it is built. */
 const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
   [MANAGER]: [
-    'BindMountMachine',
     'CleanPool',
     'CloneImage',
     'GetImage',
@@ -39,7 +38,7 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'SetImageLimit',
     'SetPoolLimit'
   ],
-  [MACHINE]: ['BindMount', 'OpenLogin', 'OpenPTY', 'OpenShell']
+  [MACHINE]: ['OpenLogin', 'OpenPTY', 'OpenShell']
 }
 
 /** Interfaces that only we have. */

@@ -4,6 +4,7 @@ import { checkSignal, kill, parseWhom } from '../../machine/kill.ts'
 import type { Machine } from '../../machine/machine.ts'
 import { withErrnoOfServiceManager } from '../error-replies.ts'
 import { manageRule, type MachineTarget } from '../machine-access.ts'
+import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
@@ -106,6 +107,7 @@ export const machineTable: InterfaceTable<MachineTarget> = {
     GetSSHInfo: getSSHInfo,
     GetOSRelease: getOSRelease,
     GetUIDShift: getUIDShift,
+    BindMount: bindMount,
     CopyFrom: copyFrom,
     CopyTo: copyTo,
     CopyFromWithFlags: copyFromWithFlags,

@@ -6,6 +6,7 @@ import { findMachineOfProcess } from '../../machine/find-process.ts'
 import { checkId, idInMachine, idOnHost, type IdKind } from '../../machine/id-mapping.ts'
 import type { Machine, Registration } from '../../machine/machine.ts'
 import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine } from './machine.ts'
+import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import type { ActionName } from '../polkit-actions.ts'
@@ -191,6 +192,7 @@ export const managerTable: InterfaceTable<Manager> = {
     GetMachineAddresses: byName(getAddresses),
     GetMachineSSHInfo: byName(getSSHInfo),
     GetMachineOSRelease: byName(getOSRelease),
+    BindMountMachine: byName(bindMount),
     CopyFromMachine: byName(copyFrom),
     CopyToMachine: byName(copyTo),
     CopyFromMachineWithFlags: byName(copyFromWithFlags),
