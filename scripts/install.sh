@@ -56,14 +56,14 @@ put_if_missing() { # source unit-name
   fi
 }
 
-# The program, its worker threads and the one package that cannot be in it: exactly what it was built and tested with, so no
+# The program, its worker threads and the packages that cannot be in it, being native: exactly what it was built and tested with, so no
 # network is needed.
 rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
 mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
 cp dist/bundle/main.cjs dist/bundle/namespace-thread.cjs dist/bundle/copy-thread.cjs "$DESTDIR$library/daemon/"
 cp dist/bundle/machinedctl.cjs "$DESTDIR$library/cli/"
 cp package.json "$DESTDIR$library/package.json"
-cp -R node_modules/koffi node_modules/@koromix "$DESTDIR$library/node_modules/"
+cp -R node_modules/koffi node_modules/@koromix node_modules/netlink node_modules/node-gyp-build "$DESTDIR$library/node_modules/"
 chmod -R u=rwX,go=rX "$DESTDIR$library"
 [ "$(id -u)" != 0 ] || chown -R 0:0 "$DESTDIR$library"
 
