@@ -71,9 +71,9 @@ put units/systemd-machined.service.in "$units/systemd-machined.service"
 link systemd-machined.service "$units/dbus-org.freedesktop.machine1.service"
 put_if_missing units/machine.slice machine.slice
 put_if_missing units/machines.target machines.target
-# We do not serve Varlink yet, and clients of systemd 262 would wait for ever on a socket that nobody answers.
-# Without it they fall back to D-Bus.
-link /dev/null "$units/systemd-machined.socket"
+# Varlink clients find the daemon here; systemd before 262 has no such unit.
+put units/systemd-machined.socket "$units/systemd-machined.socket"
+link ../systemd-machined.socket "$units/sockets.target.wants/systemd-machined.socket"
 
 put cli/bin/machinedctl "$PREFIX/bin/machinedctl" 0755
 # $PATH has /usr/local/bin before /usr/bin.
