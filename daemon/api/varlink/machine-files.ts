@@ -1,4 +1,5 @@
 import { isSystemError, MachinedError } from '../../base/errors.ts'
+import { bindMount as bindMountIn, requireBindable } from '../../machine/bind-mount.ts'
 import { copyFiles, requireCopyable, type CopyDirection } from '../../machine/copy.ts'
 import { openRootDirectoryOf } from '../../machine/root-directory.ts'
 import type { Manager } from '../../manager.ts'
@@ -64,6 +65,30 @@ async function withPlainRefusals<T>(work: Promise<T>): Promise<T> {
     throw code === undefined ? error : new MachinedError(code, (error as Error).message, { cause: error })
   }
 }
+
+export const bindMount = onMachine({
+  doc: 'Shows a file or directory of this system in a container, too, until the container ends.',
+  in: {
+    source: needed(string, 'What to show, on this system. Absolute and normalized.', readPath),
+    destination: optional(
+      string,
+      'Where in the container. Absolute and normalized. The same path as the source if left out.',
+      readPath
+    ),
+    readOnly: optional(boolean, 'Whether the container may only read it. False if left out.', readBoolean),
+    mkdir: optional(boolean, 'Whether to make the destination first, if it is missing. False if left out.', readBoolean)
+  },
+  out: {},
+  actions: ['manage-machines'],
+  rule: ({ machine }, { source, destination = source }) => {
+    requireBindable(machine)
+    return named(reachInRule(machine, 'bind', { src: source, dest: destination }))
+  },
+  run: async ({ manager, machine }, { source, destination = source, readOnly = false, mkdir = false }) => {
+    await bindMountIn(machine, { source, destination, readOnly, mkdir }, manager.workers)
+    return {}
+  }
+})
 
 export const openRootDirectory = onMachine({
   doc: "Opens a machine's root directory, as its leader sees it.",

@@ -1,7 +1,7 @@
 import type { Manager } from '../../manager.ts'
 import { processIdType } from './fields.ts'
 import { sendSignal, terminate, unregister } from './machine-acts.ts'
-import { copyFrom, copyTo, openRootDirectory } from './machine-files.ts'
+import { bindMount, copyFrom, copyTo, openRootDirectory } from './machine-files.ts'
 import { mapFrom, mapTo } from './machine-ids.ts'
 import { list } from './machine-list.ts'
 import { register } from './machine-register.ts'
@@ -21,6 +21,7 @@ export const machineTable: InterfaceTable<Manager> = {
     List: list,
     MapFrom: mapFrom,
     MapTo: mapTo,
+    BindMount: bindMount,
     CopyFrom: copyFrom,
     CopyTo: copyTo,
     OpenRootDirectory: openRootDirectory
