@@ -54,3 +54,15 @@ export function dbusError(type: string, text: string): DBusError {
 export function isDBusError(error: unknown): error is DBusError {
   return error instanceof classes.DBusError
 }
+
+/** The fields of dbus-next's Message that go on the wire. */
+export function fieldsOf(message: ClientMessage): Omit<BusMessage, 'fds'> {
+  const { type, flags, serial, path, interface: interfaceName, member, destination, signature, body } = message
+  return {
+    ...{ type, flags, serial, signature, body },
+    ...(path !== undefined && { path }),
+    ...(interfaceName !== undefined && { interface: interfaceName }),
+    ...(member !== undefined && { member }),
+    ...(destination !== undefined && { destination })
+  }
+}

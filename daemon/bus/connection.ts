@@ -1,27 +1,32 @@
 import { EventEmitter } from 'node:events'
-import { dbusError, isDBusError, Message, MessageBus, type ClientBus, type ClientMessage } from './client-bus.ts'
+import { constants as os } from 'node:os'
+import { systemError } from '../base/errors.ts'
+import {
+  dbusError,
+  fieldsOf,
+  isDBusError,
+  Message,
+  MessageBus,
+  type ClientBus,
+  type ClientMessage
+} from './client-bus.ts'
 import { ProtocolError, requireDecodable, type BusMessage } from './message.ts'
+import type { CallRequest, OutgoingMessage } from './outgoing.ts'
 import { Subscriptions, type SignalMatch } from './subscriptions.ts'
-import { closeAll, connectBusSocket, Transport } from './transport.ts'
+import { closeAll, connectBusSocket, Transport, type TransportOptions } from './transport.ts'
 
+export type { CallRequest, OutgoingMessage } from './outgoing.ts'
 export type { SignalMatch } from './subscriptions.ts'
 export { takeFd } from './transport.ts'
 export { dbusError, isDBusError, type DBusError } from './client-bus.ts'
 
 const [callType, errorType, signalType] = [1, 3, 4] as const
 
-/** A message to send; the connection gives it its serial. `h` values in the body are descriptors, closed once sent. */
-export type OutgoingMessage = Pick<BusMessage, 'type'> & Partial<Omit<BusMessage, 'type' | 'serial' | 'sender'>>
-
-/** A method call. `timeout` in ms, 25 seconds unless told, Infinity for none. */
-export interface CallRequest {
-  destination: string
-  path: string
-  interface: string
-  member: string
-  signature?: string
-  body?: unknown[]
-  flags?: number
+/** How to treat a bus: for one that is not trusted, how much and for how long. */
+export interface ConnectionOptions extends TransportOptions {
+  /** How long to wait for the bus to let us in, in ms; without it as for any call. */
+  greeting?: number
+  /** How long to wait for the answer to a call that does not say, in ms; without it 25 seconds. */
   timeout?: number
 }
 
@@ -32,9 +37,8 @@ const systemBus = 'unix:path=/run/dbus/system_bus_socket'
 
 /**
  * Our connection to a message bus. Method calls go to onMethodCall as they come; for calls of our own and for signals
- * there is dbus-next's MessageBus on top of our transport. Descriptors of a message that nobody took (takeFd) are
- * closed: of a call when its handler is done, else one turn of the loop after the reply or signal
- * was delivered.
+ * there is dbus-next's MessageBus on top of our transport. Descriptors of a message that nobody took (takeFd) are closed:
+ * of a call when its handler is done, else one turn of the loop after the reply or signal was delivered.
  */
 export class Connection {
   /** Handles calls to us; replying is its own affair. The message's descriptors are kept until its promise settles. */
@@ -46,6 +50,7 @@ export class Connection {
   readonly #bus: ClientBus
   readonly #pending = new Set<(error: Error) => void>()
   readonly #subscriptions = new Subscriptions()
+  readonly #timeout: number
   #closed = false
   #failHello: (error: Error) => void = () => undefined
 
@@ -55,13 +60,13 @@ export class Connection {
   }
 
   /**
-   * The same on a connected socket, which is taken over: such as one made inside a container, as its user `uid`. A
-   * message longer than `maxLength` bytes ends the connection.
+   * The same on a connected socket, which is taken over: such as one made inside a container. Throws ProtocolError for
+   * a peer that is no bus, ETIMEDOUT for a silent one.
    */
-  static async adopt(fd: number, options: { uid?: number; maxLength?: number } = {}): Promise<Connection> {
-    const connection = new Connection(new Transport(fd, options))
+  static async adopt(fd: number, options: ConnectionOptions = {}): Promise<Connection> {
+    const connection = new Connection(new Transport(fd, options), options)
     try {
-      await connection.#hello()
+      await connection.#hello(options.greeting ?? connection.#timeout)
     } catch (error) {
       connection.close()
       throw error
@@ -69,8 +74,9 @@ export class Connection {
     return connection
   }
 
-  private constructor(transport: Transport) {
+  private constructor(transport: Transport, { timeout = 25_000 }: ConnectionOptions) {
     this.#transport = transport
+    this.#timeout = timeout
     transport.onMessage = (message) => {
       this.#receive(message)
     }
@@ -123,8 +129,12 @@ export class Connection {
 
   /** Calls a method. Rejects with DBusError for an error reply, for no reply in time and for the loss of the bus. */
   async call(request: CallRequest): Promise<BusMessage> {
-    const { timeout = 25_000, ...fields } = request
-    if (this.#closed) throw dbusError('org.freedesktop.DBus.Error.Disconnected', 'Connection is closed')
+    const { timeout = this.#timeout, ...fields } = request
+    if (this.#closed) {
+      // Closes the descriptors.
+      this.send({ ...fields, type: callType })
+      throw dbusError('org.freedesktop.DBus.Error.Disconnected', 'Connection is closed')
+    }
     const bus = this.#bus
     this.#wrapSerial()
     const message = new Message({ ...fields, type: callType })
@@ -170,13 +180,16 @@ export class Connection {
     this.#rejectPending('Connection is closed')
   }
 
-  async #hello(): Promise<void> {
+  async #hello(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve, reject) => {
-      this.#failHello = (error) => {
-        this.close()
-        reject(error)
-      }
+      this.#failHello = reject
       this.#bus.once('connect', resolve)
+      timer = setTimeout(() => {
+        this.#failHello(systemError(os.errno.ETIMEDOUT, 'connect'))
+      }, ms)
+    }).finally(() => {
+      clearTimeout(timer)
     })
   }
 
@@ -206,6 +219,8 @@ export class Connection {
       } else {
         // Decode here, where a malformed body ends the connection, and not within dbus-next.
         requireDecodable(message)
+        // An error can carry anything, or nothing, where its text should be.
+        if (message.type === errorType && typeof message.body[0] !== 'string') message.body[0] = ''
         this.#adapter.emit('message', message)
       }
     } catch (error) {
@@ -276,20 +291,8 @@ export class Connection {
 
   #ended(error?: Error): void {
     this.#rejectPending(error?.message ?? 'The bus closed the connection')
-    if (this.#bus.name === null) this.#failHello(error ?? new Error('The bus closed the connection'))
+    if (this.#bus.name === null) this.#failHello(error ?? new ProtocolError('The bus closed the connection'))
     else this.onClose(error)
-  }
-}
-
-/** The fields of dbus-next's Message that go on the wire. */
-function fieldsOf(message: ClientMessage): Omit<BusMessage, 'fds'> {
-  const { type, flags, serial, path, interface: interfaceName, member, destination, signature, body } = message
-  return {
-    ...{ type, flags, serial, signature, body },
-    ...(path !== undefined && { path }),
-    ...(interfaceName !== undefined && { interface: interfaceName }),
-    ...(member !== undefined && { member }),
-    ...(destination !== undefined && { destination })
   }
 }
 

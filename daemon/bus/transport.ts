@@ -3,7 +3,14 @@ import { isSystemError } from '../base/errors.ts'
 import { closeFd } from '../linux/libc.ts'
 import { Poll, type PollEvents } from '../linux/poll.ts'
 import { MessageReceiver, connectUnix, sendMessage } from '../linux/unix-socket.ts'
-import { encodeMessage, maxMessageLength, MessageParser, MessageQueue, type BusMessage } from './message.ts'
+import {
+  encodeMessage,
+  maxMessageLength,
+  MessageParser,
+  MessageQueue,
+  ProtocolError,
+  type BusMessage
+} from './message.ts'
 
 /**
  * With this many bytes unsent we read no more until they are gone: calls whose answers nobody fetches wait at the bus and
@@ -50,6 +57,17 @@ export async function connectBusSocket(address: string): Promise<number> {
   throw failure
 }
 
+export interface TransportOptions {
+  /** Who to authenticate as, in the numbers of the peer, which checks it against the socket's credentials. */
+  uid?: number
+  /** The longest message to accept, in bytes; a longer one ends the transport. */
+  maxLength?: number
+  /** The most bytes to accept in all. */
+  maxReceived?: number
+  /** Whether a peer that passes no descriptors will not do. */
+  needsFds?: boolean
+}
+
 /**
  * A socket to a message bus: authenticates, then carries whole messages both ways. Never throws out of an event: what
  * goes wrong closes the transport and is told to onClose, once.
@@ -66,6 +84,9 @@ export class Transport {
   /** What the bus has answered so far; undefined once that is complete. */
   #authentication: string | undefined = ''
   #canPassFds = false
+  readonly #needsFds: boolean
+  /** How many more bytes to accept. */
+  #allowance: number
   readonly #queue = new MessageQueue()
   #reading = false
   #flushScheduled = false
@@ -73,13 +94,13 @@ export class Transport {
   #closed = false
   #flushed: (() => void)[] = []
 
-  /**
-   * Takes over a connected socket and authenticates as `uid`, which the peer checks against the socket's credentials.
-   * `maxLength`: the longest message to accept, in bytes; a longer one ends the transport.
-   */
-  constructor(fd: number, { uid = process.geteuid?.() ?? 0, maxLength }: { uid?: number; maxLength?: number } = {}) {
+  /** Takes over a connected socket and authenticates, as the daemon's own user unless told. */
+  constructor(fd: number, options: TransportOptions = {}) {
+    const { uid = process.geteuid?.() ?? 0, maxReceived = Infinity, needsFds = false } = options
     this.#fd = fd
-    this.#parser = new MessageParser(maxLength)
+    this.#parser = new MessageParser(options.maxLength)
+    this.#allowance = maxReceived
+    this.#needsFds = needsFds
     this.#poll = new Poll(
       fd,
       (events) => {
@@ -204,6 +225,11 @@ export class Transport {
   }
 
   #push(chunk: Buffer, fds: number[]): void {
+    this.#allowance -= chunk.length
+    if (this.#allowance < 0) {
+      closeAll(fds)
+      throw new ProtocolError('The bus sends too much')
+    }
     const rest = this.#authentication === undefined ? chunk : this.#authenticate(this.#authentication, chunk)
     if (rest.length === 0 && fds.length === 0) return
     for (const message of this.#parser.push(rest, fds)) {
@@ -217,15 +243,17 @@ export class Transport {
   #authenticate(before: string, chunk: Buffer): Buffer {
     const text = before + chunk.toString('latin1')
     const match = /^(.*?)\r\n(.*?)\r\n/s.exec(text)
-    if (/^REJECTED/.test(text)) throw new Error('The bus refuses to authenticate us')
+    if (/^REJECTED/.test(text)) throw new ProtocolError('The bus refuses to authenticate us')
     if (match === null) {
-      if (text.length > maxAuthLine) throw new Error('The bus sends no answer to authentication')
+      if (text.length > maxAuthLine) throw new ProtocolError('The bus sends no answer to authentication')
       this.#authentication = text
       return Buffer.alloc(0)
     }
     const [dialogue, accepted = '', descriptors] = match
-    if (!/^OK( |$)/.test(accepted)) throw new Error(`The bus refuses us: ${JSON.stringify(accepted.slice(0, 100))}`)
+    if (!/^OK( |$)/.test(accepted))
+      throw new ProtocolError(`The bus refuses us: ${JSON.stringify(accepted.slice(0, 100))}`)
     this.#canPassFds = descriptors === 'AGREE_UNIX_FD'
+    if (this.#needsFds && !this.#canPassFds) throw new ProtocolError('The bus passes no file descriptors')
     this.#authentication = undefined
     return Buffer.from(text.slice(dialogue.length), 'latin1')
   }
