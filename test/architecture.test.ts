@@ -23,9 +23,7 @@ const sharedWithClients = ['daemon/base', 'daemon/bus']
 const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['daemon/linux/libc.ts'],
   pino: ['daemon/base/log.ts'],
-  'dbus-next': ['daemon/bus/client-bus.ts'],
-  netlink: ['daemon/linux/netlink-package.ts'],
-  ini: ['daemon/config.ts']
+  'dbus-next': ['daemon/bus/client-bus.ts']
 }
 
 /** What the outer world's side must not reach for: both servers only translate. */

@@ -70,14 +70,12 @@ export function isSystemError(error: unknown): error is Error & { code: string; 
  * Its code is that of the failure.
  */
 export class ExplainedError extends Error {
-  readonly explanation: string
   readonly code: string
   readonly syscall: string
 
   constructor(explanation: string, cause: { readonly code: string; readonly syscall: string }) {
     super(`${explanation}: ${strerror(cause.code)}`, { cause })
     this.name = 'ExplainedError'
-    this.explanation = explanation
     this.code = cause.code
     this.syscall = cause.syscall
   }
@@ -95,6 +93,9 @@ const texts: Readonly<Record<string, string>> = {
   ESRCH: 'No such process',
   EINTR: 'Interrupted system call',
   EIO: 'Input/output error',
+  EAGAIN: 'Resource temporarily unavailable',
+  ECONNREFUSED: 'Connection refused',
+  ENODEV: 'No such device',
   ENXIO: 'No such device or address',
   EBADF: 'Bad file descriptor',
   ENOMEM: 'Cannot allocate memory',

@@ -60,6 +60,11 @@ export class ServiceManager {
     ])
   }
 
+  /** Starts a unit that may run already; returns the object path of the job. */
+  async startUnit(unit: string): Promise<string> {
+    return (await this.#call('StartUnit', 'ss', [unit, 'replace'])) as string
+  }
+
   /** Returns the object path of the start job. */
   async startTransientUnit(unit: string, properties: readonly UnitProperty[]): Promise<string> {
     return (await this.#call('StartTransientUnit', 'ssa(sv)a(sa(sv))', [unit, 'fail', properties, []])) as string
@@ -149,7 +154,8 @@ export function errorName(error: unknown): string {
   return error instanceof Error && 'type' in error && typeof error.type === 'string' ? error.type : ''
 }
 
-function isMissingUnit(error: unknown): boolean {
+/** Whether an error says that there is no such unit. */
+export function isMissingUnit(error: unknown): boolean {
   return [`${SYSTEMD}.NoSuchUnit`, `${SYSTEMD}.LoadFailed`, 'org.freedesktop.DBus.Error.UnknownObject'].includes(
     errorName(error)
   )

@@ -2,6 +2,7 @@ import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { readFileBounded } from './file.ts'
 import type { PidRef } from './process.ts'
+import type { Identity } from './thread-identity.ts'
 
 /** One line of a user namespace's ID map: `count` IDs from `inside` are those from `outside` on the host. See user_namespaces(7). */
 export interface IdRange {
@@ -69,6 +70,23 @@ export function shiftOf(uids: readonly IdRange[], readGids: () => readonly IdRan
     throw systemError(os.errno.ENXIO, 'read')
   }
   return uid.outside
+}
+
+/**
+ * Who root of a process's user namespace is on the host; the host's own root where that namespace has none, or the kernel
+ * has no namespaces. Throws ESRCH, EBADMSG.
+ */
+export function rootOf(ref: PidRef): Identity {
+  return { uid: idOfRoot(ref, 'uid'), gid: idOfRoot(ref, 'gid') }
+}
+
+function idOfRoot(ref: PidRef, kind: 'uid' | 'gid'): number {
+  try {
+    return mapToHost(readIdMap(ref, kind), 0) ?? 0
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT' && ref.verify()) return 0
+    throw error
+  }
 }
 
 /** The host's ID for one inside; undefined when the map has none (spec/dbus.md 9.1). Throws EINVAL when the result is no valid ID. */

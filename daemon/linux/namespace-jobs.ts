@@ -1,9 +1,12 @@
 import { bindMount } from './jobs-bind-mount.ts'
+import { connectBus } from './jobs-connect-bus.ts'
 import { openDirectory } from './jobs-open-directory.ts'
+import { openTerminal } from './jobs-open-terminal.ts'
 import { openRootDirectory } from './jobs-root-directory.ts'
 import { readOSRelease } from './jobs-os-release.ts'
 import { cloneRootTree, coverKernelDirectories } from './jobs-root-tree.ts'
 import { detachPath, holdersOf } from './jobs-unmount.ts'
+import type { Identity } from './thread-identity.ts'
 
 /** Where a job works: beside the root directory of a machine's leader. */
 export interface Place {
@@ -16,6 +19,8 @@ export interface Place {
   inside<T>(work: () => T): T
   /** Like `inside`, but at the root of that namespace, which need not be the leader's. */
   inNamespace<T>(work: () => T): T
+  /** Runs `work` with the thread as another user: without root's capabilities, and known as that user to its peers. */
+  as<T>(identity: Identity, work: () => T): T
   /**
    * Says that the descriptor goes to whoever asked for the job: it is closed when the job fails after all or comes
    * too late. Returns it. All others a job must close itself.
@@ -30,11 +35,13 @@ export interface Place {
 export const jobs = {
   bindMount,
   cloneRootTree,
+  connectBus,
   coverKernelDirectories,
   detachPath,
   holdersOf,
   openDirectory,
   openRootDirectory,
+  openTerminal,
   readOSRelease
 }
 

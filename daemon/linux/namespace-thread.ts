@@ -5,6 +5,7 @@ import { isSystemError, systemError } from '../base/errors.ts'
 import { changeRoot, closeFd, pidfdSendSignal, setns, unshare } from './libc.ts'
 import { jobs, type Jobs, type Place } from './namespace-jobs.ts'
 import { describeFailure, type Failure } from './thread-failure.ts'
+import { becomeEffectively, type Identity } from './thread-identity.ts'
 
 /*
  * The entry of a worker thread (namespace-workers.ts): does one job after the other and says how it ended. It shares
@@ -31,6 +32,7 @@ export type Answer =
 unshare(CLONE_FS)
 const hostNamespace = fs.openSync('/proc/thread-self/ns/mnt', 'r')
 const hostRoot = fs.openSync('/', O_PATH | fs.constants.O_DIRECTORY)
+const root: Identity = { uid: 0, gid: 0 }
 /** Whether the thread could not come back from a machine, and must not go on. */
 let lost = false
 
@@ -49,6 +51,7 @@ function perform(request: Request): Answer {
         rootFd,
         inside: inside(request.pidfd, rootFd),
         inNamespace: inside(request.pidfd),
+        as,
         give: (fd) => (given.push(fd), fd)
       },
       request.args
@@ -90,6 +93,17 @@ function inside(pidfd: number, rootFd?: number): Place['inside'] {
     } finally {
       comeBack()
     }
+  }
+}
+
+function as<T>(identity: Identity, work: () => T): T {
+  try {
+    becomeEffectively(identity)
+    return work()
+  } finally {
+    lost = true
+    becomeEffectively(root)
+    lost = false
   }
 }
 

@@ -1,4 +1,4 @@
-import { randomHex } from './random.ts'
+import { randomBytes } from 'node:crypto'
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
@@ -104,7 +104,7 @@ class TreeRemoval {
   }
 
   #moveUp(entry: Entry): void {
-    const place = { directory: this.#top, name: nameOf(`.#${randomHex(8)}`) }
+    const place = { directory: this.#top, name: nameOf(`.#${randomBytes(8).toString('hex')}`) }
     this.#forcibly(entry, (from) => {
       renameAt(from, place)
     })

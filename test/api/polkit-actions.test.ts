@@ -4,12 +4,6 @@ import { busPolicy, polkitPolicy, usedActions } from '../../scripts/policy-files
 
 /** Actions that no row names, and what will. Each must go from here when its methods are built. */
 const NOT_USED_YET: Readonly<Record<string, string>> = {
-  login: 'OpenMachineLogin of a container',
-  'host-login': 'OpenMachineLogin of the host',
-  shell: 'OpenMachineShell of a container',
-  'host-shell': 'OpenMachineShell of the host',
-  'open-pty': 'OpenMachinePTY of a container',
-  'host-open-pty': 'OpenMachinePTY of the host',
   'manage-images': 'the methods that change images',
   'inspect-images': 'the Varlink interface of images'
 }
@@ -22,7 +16,7 @@ t.test('every action that a row names exists, and every other one is accounted f
 t.test('polkit is told of the used actions only, also where one implies another', (t) => {
   const named = [...polkitPolicy().matchAll(/org\.freedesktop\.machine1\.([\w-]+)/g)].map(([, name]) => name)
   t.strictSame([...new Set(named)].sort(), [...usedActions()].sort())
-  t.match(polkitPolicy(), /imply">org\.freedesktop\.machine1\.register-machine</)
+  t.match(polkitPolicy(), /imply">[^<]*org\.freedesktop\.machine1\.register-machine</)
   t.end()
 })
 

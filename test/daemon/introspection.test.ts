@@ -4,7 +4,6 @@ import { TestHost } from '../host/host.ts'
 const NAME = 'org.freedesktop.machine1'
 const PATH = '/org/freedesktop/machine1'
 const MANAGER = `${NAME}.Manager`
-const MACHINE = `${NAME}.Machine`
 const PATHS = [
   '/',
   '/org',
@@ -27,9 +26,6 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'GetImageOSRelease',
     'ListImages',
     'MarkImageReadOnly',
-    'OpenMachineLogin',
-    'OpenMachinePTY',
-    'OpenMachineShell',
     'PoolLimit',
     'PoolPath',
     'PoolUsage',
@@ -37,8 +33,7 @@ const NOT_BUILT_YET: Readonly<Record<string, readonly string[]>> = {
     'RenameImage',
     'SetImageLimit',
     'SetPoolLimit'
-  ],
-  [MACHINE]: ['OpenLogin', 'OpenPTY', 'OpenShell']
+  ]
 }
 
 /** Interfaces that only we have. */

@@ -7,6 +7,7 @@ import { manageRule, type MachineTarget } from '../machine-access.ts'
 import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
+import { openLogin, openPTY, openShell } from './machine-terminals.ts'
 import { method, type Access, type InterfaceTable, type PropertyRow } from './table.ts'
 
 const ENOENT = 2
@@ -107,6 +108,9 @@ export const machineTable: InterfaceTable<MachineTarget> = {
     GetSSHInfo: getSSHInfo,
     GetOSRelease: getOSRelease,
     GetUIDShift: getUIDShift,
+    OpenPTY: openPTY,
+    OpenLogin: openLogin,
+    OpenShell: openShell,
     BindMount: bindMount,
     CopyFrom: copyFrom,
     CopyTo: copyTo,

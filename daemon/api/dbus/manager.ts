@@ -9,6 +9,7 @@ import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine }
 import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
+import { openLogin, openPTY, openShell } from './machine-terminals.ts'
 import type { ActionName } from '../polkit-actions.ts'
 import { escapeLabel } from './object-path.ts'
 import type { MachineTarget } from '../machine-access.ts'
@@ -192,6 +193,9 @@ export const managerTable: InterfaceTable<Manager> = {
     GetMachineAddresses: byName(getAddresses),
     GetMachineSSHInfo: byName(getSSHInfo),
     GetMachineOSRelease: byName(getOSRelease),
+    OpenMachinePTY: byName(openPTY),
+    OpenMachineLogin: byName(openLogin),
+    OpenMachineShell: byName(openShell),
     BindMountMachine: byName(bindMount),
     CopyFromMachine: byName(copyFrom),
     CopyToMachine: byName(copyTo),
