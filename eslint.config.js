@@ -15,6 +15,8 @@ export default defineConfig(
           allowForKnownSafePromises: [{ from: 'package', package: '@tapjs/core', name: ['PromiseWithSubtest'] }]
         }
       ],
+      // What `using` holds is used by being held: a lock, for one.
+      '@typescript-eslint/no-unused-vars': ['error', { ignoreUsingDeclarations: true }],
       // A number in a message is no accident.
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       'no-restricted-syntax': [

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { readCommandLine } from './command-line.ts'
 import { log, useEnvironment, useSink } from './base/log.ts'
+import { version } from './base/version.ts'
 import { serve } from './api/dbus/serve.ts'
+import { serveVarlink } from './api/varlink/serve.ts'
 import { BusDriver } from './bus/driver.ts'
 import { Connection } from './bus/connection.ts'
 import { Polkit } from './bus/polkit.ts'
@@ -26,10 +28,12 @@ async function run(): Promise<void> {
   }
   const systemd = new ServiceManager(connection)
   const manager = new Manager(systemd)
-  serve(manager, connection, new BusDriver(connection), new Polkit(connection))
+  const authority = new Polkit(connection)
+  serve(manager, connection, new BusDriver(connection), authority)
   const started = Promise.all([systemd.subscribe(manager.machines), claimBusName(connection), manager.enumerate()])
   holdCalls(connection, started)
   await started
+  serveVarlink({ manager, authority, version: version(), directory: '/run/systemd' })
   stopOnSignals(connection, manager)
   feedWatchdog()
   notify(['READY=1', 'STATUS=Processing requests...'])

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
-import { CopyThreads } from './linux/copy-threads.ts'
+import { copyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
@@ -19,7 +19,7 @@ export class Manager {
   readonly machines: Machines
   readonly network = new NetworkNamespace()
   readonly workers = new NamespaceWorkers()
-  readonly copies = new CopyThreads()
+  readonly copies = copyThreads()
   readonly operations = new Operations()
   readonly mounts: RootMounts
   readonly #state: StateDirectory

@@ -56,14 +56,14 @@ put_if_missing() { # source unit-name
   fi
 }
 
-# The program, its worker threads and the one package that cannot be in it: exactly what it was built and tested with, so no
+# The program, its worker threads and the packages that cannot be in it, being native: exactly what it was built and tested with, so no
 # network is needed.
 rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
 mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
-cp dist/bundle/main.cjs dist/bundle/namespace-thread.cjs dist/bundle/copy-thread.cjs "$DESTDIR$library/daemon/"
+cp dist/bundle/*.cjs "$DESTDIR$library/daemon/"
 cp dist/bundle/machinedctl.cjs "$DESTDIR$library/cli/"
 cp package.json "$DESTDIR$library/package.json"
-cp -R node_modules/koffi node_modules/@koromix "$DESTDIR$library/node_modules/"
+cp -R node_modules/koffi node_modules/@koromix node_modules/netlink node_modules/node-gyp-build "$DESTDIR$library/node_modules/"
 chmod -R u=rwX,go=rX "$DESTDIR$library"
 [ "$(id -u)" != 0 ] || chown -R 0:0 "$DESTDIR$library"
 
@@ -71,9 +71,9 @@ put units/systemd-machined.service.in "$units/systemd-machined.service"
 link systemd-machined.service "$units/dbus-org.freedesktop.machine1.service"
 put_if_missing units/machine.slice machine.slice
 put_if_missing units/machines.target machines.target
-# We do not serve Varlink yet, and clients of systemd 262 would wait for ever on a socket that nobody answers.
-# Without it they fall back to D-Bus.
-link /dev/null "$units/systemd-machined.socket"
+# Varlink clients find the daemon here; systemd before 262 has no such unit.
+put units/systemd-machined.socket "$units/systemd-machined.socket"
+link ../systemd-machined.socket "$units/sockets.target.wants/systemd-machined.socket"
 
 put cli/bin/machinedctl "$PREFIX/bin/machinedctl" 0755
 # $PATH has /usr/local/bin before /usr/bin.

@@ -23,7 +23,9 @@ const sharedWithClients = ['daemon/base', 'daemon/bus']
 const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['daemon/linux/libc.ts'],
   pino: ['daemon/base/log.ts'],
-  'dbus-next': ['daemon/bus/client-bus.ts']
+  'dbus-next': ['daemon/bus/client-bus.ts'],
+  netlink: ['daemon/linux/netlink-package.ts'],
+  ini: ['daemon/config.ts']
 }
 
 /** What the outer world's side must not reach for: both servers only translate. */

@@ -6,6 +6,9 @@ const notEnabled =
   'Access denied as the requested operation requires interactive authentication. ' +
   'However, interactive authentication has not been enabled by the calling program.'
 
+/** How often a call whose rule changed meanwhile is authorized. */
+const maxAuthorizations = 2
+
 const actionPrefix = 'org.freedesktop.machine1.'
 
 /** What the rule grants to a UID by itself, without asking polkit: to the owner, and to root. */
@@ -43,4 +46,24 @@ export function sameRule(one: AccessRule, other: AccessRule): boolean {
     names.length === Object.keys(other.details).length &&
     names.every((name) => Object.hasOwn(other.details, name) && one.details[name] === other.details[name])
   )
+}
+
+/**
+ * Authorizes, then looks everything up `again`: while we waited, what the call is about may have become another. Gives
+ * what was found last, and the grant for it. Throws as `authorize` and `again` do.
+ */
+export async function authorizeAgain<T>(
+  authority: Authority,
+  rule: AccessRule,
+  caller: Caller,
+  again: () => Promise<[target: T, rule: AccessRule]>
+): Promise<{ target: T; grant: Grant }> {
+  let authorized = rule
+  for (let round = 0; round < maxAuthorizations; round++) {
+    const grant = await authorize(authority, authorized, caller)
+    const [target, current] = await again()
+    if (sameRule(authorized, current)) return { target, grant }
+    authorized = current
+  }
+  throw new MachinedError('AccessDenied', 'Permission denied')
 }

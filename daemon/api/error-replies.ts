@@ -17,33 +17,48 @@ export interface ErrorReply {
   readonly text: string
 }
 
+/** An error as it goes over Varlink. */
+export interface VarlinkReply {
+  readonly error: string
+  readonly parameters?: Readonly<Record<string, unknown>>
+}
+
 const bus = 'org.freedesktop.DBus.Error.'
 const machine1 = 'org.freedesktop.machine1.'
+const service = 'org.varlink.service.'
 
-/** The D-Bus name of each expected failure (spec/dbus.md 0.3). */
-const names: Readonly<Record<ErrorCode, string>> = {
-  InvalidArgs: `${bus}InvalidArgs`,
-  AccessDenied: `${bus}AccessDenied`,
-  NotSupported: `${bus}NotSupported`,
-  LimitsExceeded: `${bus}LimitsExceeded`,
-  FileNotFound: `${bus}FileNotFound`,
-  FileExists: `${bus}FileExists`,
-  Failed: `${bus}Failed`,
-  UnixProcessIdUnknown: `${bus}UnixProcessIdUnknown`,
-  InteractiveAuthorizationRequired: `${bus}InteractiveAuthorizationRequired`,
-  UnknownMethod: `${bus}UnknownMethod`,
-  UnknownInterface: `${bus}UnknownInterface`,
-  UnknownObject: `${bus}UnknownObject`,
-  UnknownProperty: `${bus}UnknownProperty`,
-  PropertyReadOnly: `${bus}PropertyReadOnly`,
-  NoSuchMachine: `${machine1}NoSuchMachine`,
-  NoSuchImage: `${machine1}NoSuchImage`,
-  NoMachineForPID: `${machine1}NoMachineForPID`,
-  MachineExists: `${machine1}MachineExists`,
-  NoPrivateNetworking: `${machine1}NoPrivateNetworking`,
-  NoSuchUserMapping: `${machine1}NoSuchUserMapping`,
-  NoSuchGroupMapping: `${machine1}NoSuchGroupMapping`,
-  JobFailed: 'org.freedesktop.systemd1.JobFailed'
+/**
+ * What each expected failure is on both wires (spec/dbus.md 0.3, spec/varlink-and-clients.md A2): its D-Bus name; the
+ * errno that says it on Varlink; and the Varlink error to say it by instead, where the called interface has it, or where
+ * it is written out because all interfaces do.
+ */
+const names: Readonly<Record<ErrorCode, readonly [bus: string, errno: string, varlink?: string]>> = {
+  InvalidArgs: [`${bus}InvalidArgs`, 'EINVAL'],
+  AccessDenied: [`${bus}AccessDenied`, 'EACCES', `${service}PermissionDenied`],
+  NotSupported: [`${bus}NotSupported`, 'EOPNOTSUPP', 'NotSupported'],
+  LimitsExceeded: [`${bus}LimitsExceeded`, 'ENOBUFS', 'TooManyOperations'],
+  FileNotFound: [`${bus}FileNotFound`, 'ENOENT'],
+  FileExists: [`${bus}FileExists`, 'EEXIST'],
+  Failed: [`${bus}Failed`, 'EIO'],
+  UnixProcessIdUnknown: [`${bus}UnixProcessIdUnknown`, 'ESRCH'],
+  InteractiveAuthorizationRequired: [
+    `${bus}InteractiveAuthorizationRequired`,
+    'EACCES',
+    'io.systemd.InteractiveAuthenticationRequired'
+  ],
+  UnknownMethod: [`${bus}UnknownMethod`, 'EBADR'],
+  UnknownInterface: [`${bus}UnknownInterface`, 'EBADR'],
+  UnknownObject: [`${bus}UnknownObject`, 'EBADR'],
+  UnknownProperty: [`${bus}UnknownProperty`, 'EBADR'],
+  PropertyReadOnly: [`${bus}PropertyReadOnly`, 'EROFS'],
+  NoSuchMachine: [`${machine1}NoSuchMachine`, 'ENXIO', 'NoSuchMachine'],
+  NoSuchImage: [`${machine1}NoSuchImage`, 'ENOENT', 'NoSuchImage'],
+  NoMachineForPID: [`${machine1}NoMachineForPID`, 'ENXIO', 'NoSuchMachine'],
+  MachineExists: [`${machine1}MachineExists`, 'EEXIST', 'MachineExists'],
+  NoPrivateNetworking: [`${machine1}NoPrivateNetworking`, 'ENONET', 'NoPrivateNetworking'],
+  NoSuchUserMapping: [`${machine1}NoSuchUserMapping`, 'ENXIO', 'NoSuchUser'],
+  NoSuchGroupMapping: [`${machine1}NoSuchGroupMapping`, 'ENXIO', 'NoSuchGroup'],
+  JobFailed: ['org.freedesktop.systemd1.JobFailed', 'EIO']
 }
 
 /** The D-Bus names of the errnos that have one (spec/dbus.md 0.4). */
@@ -109,19 +124,55 @@ export async function withErrnoOfServiceManager(work: Promise<void>): Promise<vo
 }
 
 /**
- * Translates whatever a call failed with. Errors of our own, of the system and of other bus services reach the
+ * Translates whatever a call over D-Bus failed with. Errors of our own, of the system and of other bus services reach the
  * caller; anything else is a bug, of which the log gets the stack and the caller nothing.
  */
 export function errorReply(error: unknown): ErrorReply {
-  if (error instanceof MachinedError) return { name: names[error.code], text: printable(error.message) }
+  if (error instanceof MachinedError) return { name: names[error.code][0], text: printable(error.message) }
   if (isDBusError(error)) return { name: error.type, text: printable(error.text) }
   if (error instanceof ExplainedError) return { name: errnoErrorName(error.code), text: printable(error.message) }
   if (isSystemError(error)) {
-    const code = error.code === 'ENOTSUP' ? 'EOPNOTSUPP' : error.code
+    const code = errnoOf(error)
     return { name: errnoErrorName(code), text: strerror(code) }
   }
   log.error({ err: error }, 'A call failed because of a bug')
   return { name: `${bus}Failed`, text: 'Internal error' }
+}
+
+/**
+ * Translates whatever a call over Varlink failed with, as `errorReply` does for D-Bus. `declares` says whether the called
+ * interface has an error of that name.
+ */
+export function varlinkReply(error: unknown, interfaceName: string, declares: (name: string) => boolean): VarlinkReply {
+  if (error instanceof MachinedError) {
+    const [, errno, name] = names[error.code]
+    if (name?.includes('.') === true) return { error: name }
+    return name !== undefined && declares(name) ? { error: `${interfaceName}.${name}` } : systemReply(errno)
+  }
+  if (isDBusError(error)) return systemReply(errnoOfBusError(error.type).code)
+  if (isSystemError(error)) return systemReply(errnoOf(error))
+  log.error({ err: error }, 'A call failed because of a bug')
+  return systemReply('EIO')
+}
+
+/** Node knows only some of the kernel's errors. */
+const numbers: Readonly<Record<string, number>> = {
+  EBADR: 53,
+  ENONET: 64,
+  EUCLEAN: 117,
+  EMEDIUMTYPE: 124,
+  ...constants.errno
+}
+
+/** An error of the kernel's as Varlink has it (spec/varlink-and-clients.md A2). */
+export function systemReply(errnoName: string): VarlinkReply {
+  const errno = numbers[errnoName] ?? Number(/^E(\d+)$/.exec(errnoName)?.[1] ?? constants.errno.EIO)
+  return { error: 'io.systemd.System', parameters: { origin: 'linux', errno, errnoName } }
+}
+
+/** libuv has another name for the same number. */
+function errnoOf({ code }: { readonly code: string }): string {
+  return code === 'ENOTSUP' ? 'EOPNOTSUPP' : code
 }
 
 /** Texts quote callers and what runs in containers; clients show them on terminals. */

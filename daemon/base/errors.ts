@@ -70,12 +70,14 @@ export function isSystemError(error: unknown): error is Error & { code: string; 
  * Its code is that of the failure.
  */
 export class ExplainedError extends Error {
+  readonly explanation: string
   readonly code: string
   readonly syscall: string
 
   constructor(explanation: string, cause: { readonly code: string; readonly syscall: string }) {
     super(`${explanation}: ${strerror(cause.code)}`, { cause })
     this.name = 'ExplainedError'
+    this.explanation = explanation
     this.code = cause.code
     this.syscall = cause.syscall
   }

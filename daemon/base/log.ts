@@ -60,6 +60,16 @@ export function getLevel(): string {
   return levels.find(([, name]) => name === log.level)?.[0] ?? 'debug'
 }
 
+/** As setLevel, by syslog(3) priority, 0 to 7. */
+export function setLevelNumber(priority: number): void {
+  setLevel(levels[priority]?.[0] ?? '')
+}
+
+/** As getLevel, by syslog(3) priority. */
+export function getLevelNumber(): number {
+  return levels.findIndex(([systemd]) => systemd === getLevel())
+}
+
 /** Honours $SYSTEMD_LOG_LEVEL: a name or a syslog priority. A bad value is ignored, as everywhere in systemd. */
 export function useEnvironment(): void {
   const value = process.env['SYSTEMD_LOG_LEVEL'] ?? ''

@@ -7,6 +7,10 @@ export interface ImagePlaces {
   readonly search: readonly string[]
   /** Where images are made. */
   readonly pool: string
+  /** Where systemd-nspawn and we keep locks (spec/dbus.md 8.7); a user without a runtime directory has no such place. */
+  readonly locks: string | undefined
+  /** Where settings of images are, apart from those beside an image (spec/dbus.md 8.8). */
+  readonly settings: readonly string[]
 }
 
 const SYSTEM_POOL = '/var/lib/machines'
@@ -22,7 +26,9 @@ export const systemPlaces: ImagePlaces = {
     '/usr/local/lib/machines',
     '/usr/lib/machines'
   ],
-  pool: SYSTEM_POOL
+  pool: SYSTEM_POOL,
+  locks: '/run/systemd/nspawn/locks',
+  settings: ['/etc/systemd/nspawn', '/run/systemd/nspawn', '/usr/lib/systemd/nspawn']
 }
 
 /** The places of a user's manager, from its environment; paths there that are not absolute do not count. */
@@ -33,6 +39,13 @@ export function userPlaces(home: string, environment: Readonly<Record<string, st
   }
   const runtime = absolute('XDG_RUNTIME_DIR')
   const pool = join(absolute('XDG_STATE_HOME') ?? join(home, '.local/state'), 'machines')
-  const first = runtime === undefined ? [] : [join(runtime, 'machines')]
-  return { scope: 'user', search: [...first, pool, join(home, '.local/lib/machines')], pool }
+  const ofRuntime = (name: string): string[] => (runtime === undefined ? [] : [join(runtime, name)])
+  const configuration = join(absolute('XDG_CONFIG_HOME') ?? join(home, '.config'), 'systemd/nspawn')
+  return {
+    scope: 'user',
+    search: [...ofRuntime('machines'), pool, join(home, '.local/lib/machines')],
+    pool,
+    locks: ofRuntime('systemd/nspawn/locks')[0],
+    settings: [configuration, ...ofRuntime('systemd/nspawn'), join(home, '.local/lib/systemd/nspawn')]
+  }
 }

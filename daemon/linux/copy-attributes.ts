@@ -3,26 +3,43 @@ import { getAttributeOf, listAttributes, setAttributeOf } from './file-at.ts'
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel. */
 const SIZE = 64 * 1024
-const prefix = Buffer.from('user.')
-
 const isAbsence = (error: unknown): boolean =>
   isSystemError(error) && ['EOPNOTSUPP', 'ENOTSUP', 'ENODATA'].includes(error.code)
 
-/** Copies the extended attributes that are users' own, from file to file, where both file systems have such. */
+/** Copies extended attributes from file to file, where both file systems have such. */
 export class AttributeCopier {
+  readonly #prefix: Buffer
   readonly #names = Buffer.allocUnsafeSlow(SIZE)
   readonly #value = Buffer.allocUnsafeSlow(SIZE)
 
+  /** Either those that are users' own, or those of all kinds: access control lists, capabilities and so on. */
+  constructor(which: 'user' | 'all') {
+    this.#prefix = Buffer.from(which === 'user' ? 'user.' : '')
+  }
+
   copy(input: number, output: number): void {
-    try {
+    unlessAbsent(() => {
       const length = listAttributes(input, this.#names)
-      for (let at = 0; at < length; at = this.#names.indexOf(0, at) + 1) {
-        if (this.#names.compare(prefix, 0, prefix.length, at, at + prefix.length) !== 0) continue
-        const name = this.#names.subarray(at, this.#names.indexOf(0, at) + 1)
-        setAttributeOf(output, name, this.#value, getAttributeOf(input, name, this.#value))
+      for (let at = 0; at < length;) {
+        const end = this.#names.indexOf(0, at) + 1
+        const name = this.#names.subarray(at, end)
+        if (name.subarray(0, this.#prefix.length).equals(this.#prefix)) this.#copyOne(input, output, name)
+        at = end
       }
-    } catch (error) {
-      if (!isAbsence(error)) throw error
-    }
+    })
+  }
+
+  #copyOne(input: number, output: number, name: Buffer): void {
+    unlessAbsent(() => {
+      setAttributeOf(output, name, this.#value, getAttributeOf(input, name, this.#value))
+    })
+  }
+}
+
+function unlessAbsent(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!isAbsence(error)) throw error
   }
 }

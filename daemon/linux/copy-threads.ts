@@ -1,74 +1,11 @@
 import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import type { CopyAnswer, CopyJobs, CopyRequest } from './copy-thread.ts'
-import { errorOfFailure } from './thread-failure.ts'
+import type { CopyJobs } from './copy-thread.ts'
+import { JobThreads } from './job-threads.ts'
 
-/** How long a thread without work is kept; starting one takes 30 ms. */
-const KEEP_MS = 10_000
-/** Little garbage is let pile up: what is copied does not go through the heap. The stack is for the deepest tree. */
-const resourceLimits = { maxYoungGenerationSizeMb: 1, stackSizeMb: 4 }
+/** Threads that copy files between machines and the host. */
+export type CopyThreads = JobThreads<CopyJobs>
 
-/**
- * Threads that copy. Each job that is under way has one for itself, since one that waits for a file system can do nothing
- * else; how many there are is thus up to who asks (base/operations.ts).
- */
-export class CopyThreads {
-  readonly #idle: Worker[] = []
-  readonly #timers = new Map<Worker, NodeJS.Timeout>()
-
-  /** Does a job. Throws what the job throws. */
-  run<K extends keyof CopyJobs>(job: K, args: Parameters<CopyJobs[K]>[0]): Promise<ReturnType<CopyJobs[K]>> {
-    const worker = this.#take()
-    return new Promise<unknown>((resolve, reject) => {
-      worker.once('message', (answer: CopyAnswer) => {
-        worker.removeAllListeners('error')
-        this.#keep(worker)
-        if ('failure' in answer) reject(errorOfFailure(answer.failure))
-        else resolve(answer.result)
-      })
-      // The thread is over then.
-      worker.once('error', reject)
-      const request: CopyRequest = { job, args }
-      worker.postMessage(request)
-    }) as Promise<ReturnType<CopyJobs[K]>>
-  }
-
-  /** Ends the threads that have no work. */
-  close(): void {
-    for (const worker of this.#idle.splice(0)) this.#end(worker)
-  }
-
-  #take(): Worker {
-    const worker = this.#idle.pop()
-    if (worker === undefined) {
-      const entry = new URL(`./copy-thread${extname(import.meta.url)}`, import.meta.url)
-      // Descriptors go from thread to thread here.
-      return new Worker(entry, { trackUnmanagedFds: false, resourceLimits })
-    }
-    clearTimeout(this.#timers.get(worker))
-    worker.ref()
-    return worker
-  }
-
-  /** One is kept for a while, as copies often come one after the other. */
-  #keep(worker: Worker): void {
-    if (this.#idle.length > 0) {
-      this.#end(worker)
-      return
-    }
-    // Only a thread whose answer is awaited keeps the process alive.
-    worker.unref()
-    this.#idle.push(worker)
-    const timer = setTimeout(() => {
-      this.#idle.splice(this.#idle.indexOf(worker), 1)
-      this.#end(worker)
-    }, KEEP_MS)
-    this.#timers.set(worker, timer.unref())
-  }
-
-  #end(worker: Worker): void {
-    clearTimeout(this.#timers.get(worker))
-    this.#timers.delete(worker)
-    void worker.terminate()
-  }
+/** Starts none before there is something to copy. */
+export function copyThreads(): CopyThreads {
+  return new JobThreads(new URL(`./copy-thread${extname(import.meta.url)}`, import.meta.url))
 }

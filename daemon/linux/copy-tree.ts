@@ -6,6 +6,7 @@ import { ContentCopier } from './copy-content.ts'
 import { CopyControl } from './copy-control.ts'
 import { HardLinks } from './copy-hard-links.ts'
 import { CopyStatus } from './copy-status.ts'
+import { clear, makeDirectory, openSource } from './copy-target.ts'
 import { forEachEntry } from './directory-entries.ts'
 import {
   changeMode,
@@ -13,7 +14,6 @@ import {
   changeOwner,
   changeOwnerAt,
   type Entry,
-  makeDirectoryAt,
   makeLinkAt,
   makeNodeAt,
   nameOf,
@@ -23,6 +23,7 @@ import {
   setTimesAt,
   statAt,
   statFd,
+  textOf,
   unlinkAt
 } from './file-at.ts'
 import { closeFd } from './libc.ts'
@@ -35,6 +36,11 @@ export interface TreeCopyRequest {
   readonly owner: number | undefined
   /** Whether files that exist make way. Directories never do: they are merged. */
   readonly replace: boolean
+  /**
+   * Whether this makes a copy of an image: with extended attributes of all kinds, without what is mounted in it; a directory
+   * that is there already gets the properties of the source; what fails once has failed.
+   */
+  readonly image?: boolean
   /** The memory of a CopyControl. */
   readonly control: SharedArrayBuffer
 }
@@ -51,7 +57,8 @@ const PROC_FDS = '/proc/thread-self/fd'
 const directoryFlags = fs.O_RDONLY | fs.O_DIRECTORY | fs.O_NOFOLLOW
 
 /** After these there is no point in going on with the rest of the tree. */
-const isFinal = (error: unknown): boolean => !isSystemError(error) || ['ECANCELED', 'ENOSPC'].includes(error.code)
+const isFinal = (error: unknown): boolean =>
+  !isSystemError(error) || ['ECANCELED', 'ENOSPC', 'EDQUOT'].includes(error.code)
 
 /**
  * Copies a file or a whole tree. No path is looked up: all goes from open directory to the next, and no link is followed, so
@@ -72,7 +79,7 @@ class TreeCopy {
   readonly #request: TreeCopyRequest
   readonly #control: CopyControl
   readonly #content: ContentCopier
-  readonly #attributes = new AttributeCopier()
+  readonly #attributes: AttributeCopier
   readonly #status = new CopyStatus()
   readonly #times = Buffer.alloc(32)
   readonly #link = Buffer.alloc(LINK_SIZE)
@@ -91,6 +98,7 @@ class TreeCopy {
     this.#request = request
     this.#control = new CopyControl(request.control)
     this.#content = new ContentCopier(this.#control)
+    this.#attributes = new AttributeCopier(request.image === true ? 'all' : 'user')
     this.#proc = proc
   }
 
@@ -123,7 +131,8 @@ class TreeCopy {
   #copyDirectory(source: Entry, target: Entry): void {
     const level = this.#path.length
     if (level >= MOST_LEVELS) throw systemError(os.errno.ENAMETOOLONG, 'copy')
-    const input = openAt(source, directoryFlags)
+    const input = openSource(source, directoryFlags, this.#isImage)
+    if (input === undefined) return
     try {
       statFd(input, this.#status.raw)
       if (this.#status.identity === this.#top) return
@@ -136,7 +145,7 @@ class TreeCopy {
         this.#copyEntries(input, output, level)
         this.#path.pop()
         if (level === 0) this.#hardLinks?.close()
-        if (created) this.#finish(input, output, status)
+        if (created || (level === 0 && this.#isImage)) this.#finish(input, output, status)
       } finally {
         if (level === 0) this.#hardLinks?.close()
         closeFd(output)
@@ -144,6 +153,10 @@ class TreeCopy {
     } finally {
       closeFd(input)
     }
+  }
+
+  get #isImage(): boolean {
+    return this.#request.image === true
   }
 
   #enter(output: number): void {
@@ -162,14 +175,18 @@ class TreeCopy {
       try {
         this.#copy(source, { directory: output, name }, kind === 0 ? this.#typeOf(source) : kind << 12)
       } catch (error) {
-        if (isFinal(error)) throw error
         this.#note(error, name)
       }
     })
   }
 
-  /** What exists already is left alone; anything else is told in the end. */
+  /** What exists already is left alone; anything else is told in the end. An image that runs loses files meanwhile. */
   #note(error: unknown, name: Buffer): void {
+    if (isFinal(error)) throw error
+    if (this.#isImage) {
+      if ((error as { code?: unknown }).code === 'ENOENT') return
+      throw error
+    }
     const { code, errno, syscall } = error as Error & { code: string; errno: number; syscall: string }
     if (code === 'EEXIST') return
     this.#failure ??= { error: systemError(errno, syscall, [...this.#path, textOf(name)].join('/')) }
@@ -279,28 +296,4 @@ class TreeCopy {
     this.#procName[this.#procName.write(String(fd), 'latin1')] = 0
     return { directory: this.#proc, name: this.#procName }
   }
-}
-
-/** False when there is one already. */
-function makeDirectory(target: Entry): boolean {
-  try {
-    makeDirectoryAt(target, 0o700)
-    return true
-  } catch (error) {
-    if (isSystemError(error) && error.code === 'EEXIST') return false
-    throw error
-  }
-}
-
-/** Takes away what is in the way; a directory stays in it. */
-function clear(target: Entry, obstacle: Error): void {
-  try {
-    unlinkAt(target)
-  } catch (error) {
-    throw isSystemError(error) && error.code === 'EISDIR' ? obstacle : error
-  }
-}
-
-function textOf(name: Buffer): string {
-  return name.toString('utf8', 0, name.indexOf(0))
 }

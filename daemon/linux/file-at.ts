@@ -133,6 +133,11 @@ export function nameOf(text: string): Buffer {
   return Buffer.from(`${text}\0`)
 }
 
+/** A name of the kernel's for people to read. */
+export function textOf(name: Buffer): string {
+  return name.toString('utf8', 0, name.indexOf(0))
+}
+
 /** openat(2), close-on-exec. */
 export function openAt({ directory, name }: Entry, flags: number, mode = 0): number {
   return checked(c.openat(directory, name, flags | O_CLOEXEC, mode), 'openat')

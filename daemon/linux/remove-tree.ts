@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomHex } from './random.ts'
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
@@ -104,7 +104,7 @@ class TreeRemoval {
   }
 
   #moveUp(entry: Entry): void {
-    const place = { directory: this.#top, name: nameOf(`.#${randomBytes(8).toString('hex')}`) }
+    const place = { directory: this.#top, name: nameOf(`.#${randomHex(8)}`) }
     this.#forcibly(entry, (from) => {
       renameAt(from, place)
     })

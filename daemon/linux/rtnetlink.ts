@@ -121,8 +121,8 @@ function isLast({ type, body }: RouteMessage): boolean {
   return true
 }
 
-/** The next datagram that the kernel has sent, whole. */
-function receive(socket: number): Buffer {
+/** The next datagram that the kernel has sent, whole. Throws ENODATA when there is none. */
+export function receive(socket: number): Buffer {
   const sender = Buffer.alloc(12)
   for (;;) {
     const size = receiveFrom(socket, Buffer.alloc(0), MSG_PEEK | MSG_TRUNC, sender)

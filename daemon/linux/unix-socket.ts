@@ -8,7 +8,7 @@ export const maxFdsPerMessage = 253
 export const maxBuffersPerSend = 1024
 
 /** sockaddr_un of a path, or of an abstract name when it starts with `@`. Throws ENAMETOOLONG. */
-function socketAddress(path: string): Buffer {
+export function socketAddress(path: string): Buffer {
   const name = Buffer.from(path)
   if (name.length === 0 || name.length > 107) throw systemError(36, 'connect', path)
   const abstract = name[0] === 0x40

@@ -32,7 +32,7 @@ export interface RunResult {
 const WAIT_MS = 30_000
 const POLL_MS = 50
 const UNIT = 'systemd-machined.service'
-// From systemd 258 on, and masked by `make install`.
+// The stock one from systemd 258 on; ours always.
 const SOCKET = 'systemd-machined.socket'
 const STOCK_UNITS = '/usr/lib/systemd/system'
 // Above /etc in systemd's search path, so it wins wherever `make install` put ours (systemd.unit(5)).
@@ -165,8 +165,8 @@ export class TestHost {
       const stock = join(this.#rootPath, STOCK_UNITS, name)
       if (existsSync(stock)) await this.writeFile(join(OVERRIDE_UNITS, name), readFileSync(stock, 'utf8'))
     }
+    await this.run(['systemctl', 'stop', SOCKET, UNIT], { reject: false })
     await this.run(['systemctl', 'daemon-reload'])
-    await this.run(['systemctl', 'stop', UNIT])
     if (existsSync(join(this.#rootPath, STOCK_UNITS, SOCKET))) await this.run(['systemctl', 'start', SOCKET])
     await this.run(['systemctl', 'start', UNIT])
   }

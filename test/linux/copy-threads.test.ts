@@ -3,9 +3,9 @@ import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { CopyControl } from '../../daemon/linux/copy-control.ts'
-import { CopyThreads } from '../../daemon/linux/copy-threads.ts'
+import { copyThreads } from '../../daemon/linux/copy-threads.ts'
 
-const threads = new CopyThreads()
+const threads = copyThreads()
 t.teardown(() => {
   threads.close()
 })

@@ -1,8 +1,6 @@
 import { log } from '../../base/log.ts'
 import { closeFd } from '../../linux/libc.ts'
 
-export type MaybePromise<T> = T | Promise<T>
-
 /** What a method call is answered with. */
 export interface Answer {
   readonly signature: string

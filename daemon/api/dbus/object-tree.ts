@@ -1,4 +1,5 @@
 import type { BoundInterface, PreparedTable } from './binding.ts'
+import { whenReady } from '../when-ready.ts'
 import { bind, prepare } from './binding.ts'
 import { childOn } from './object-path.ts'
 import type { Caller, InterfaceTable } from './table.ts'
@@ -13,11 +14,6 @@ interface Fallback {
   readonly table: PreparedTable
   readonly find: Find<unknown>
   readonly children: Children
-}
-
-/** Runs `next` at once if `value` is there, so that what needs no waiting is answered in the same turn. */
-export function whenReady<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
-  return value instanceof Promise ? value.then(next) : next(value)
 }
 
 /** Which objects there are, by path. */

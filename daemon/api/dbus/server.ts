@@ -4,15 +4,16 @@ import type { Connection } from '../../bus/connection.ts'
 import type { BusDriver } from '../../bus/driver.ts'
 import { ProtocolError, requireDecodable, type BusMessage } from '../../bus/message.ts'
 import type { Authority } from '../../bus/polkit.ts'
-import { authorize, grantByUid, sameRule } from '../authorize.ts'
+import { authorizeAgain, grantByUid } from '../authorize.ts'
 import { errorReply } from '../error-replies.ts'
+import { type MaybePromise, whenReady } from '../when-ready.ts'
 import type { BoundInterface, BoundMethod } from './binding.ts'
 import { BusCaller } from './caller.ts'
 import { nodeXml } from './introspection.ts'
-import { type Children, type Find, ObjectTree, whenReady } from './object-tree.ts'
+import { type Children, type Find, ObjectTree } from './object-tree.ts'
 import { answerProperties, propertiesInterface } from './properties.ts'
 import { answerPeer, peerInterface } from './peer.ts'
-import { type Answer, closeDescriptors, type MaybePromise } from './answer.ts'
+import { type Answer, closeDescriptors } from './answer.ts'
 import type { AccessRule, Args, Caller, Grant, InterfaceTable } from './table.ts'
 
 type Found = readonly BoundInterface[] | undefined
@@ -22,9 +23,6 @@ const noReplyExpected = 0x1
 
 /** Of one sender. The broker bounds only calls that want a reply, and polkit may take as long as a user does. */
 const maxPendingCalls = 1024
-
-/** How often a call whose rule changed meanwhile is authorized. */
-const maxAuthorizations = 2
 
 const introspectable = 'org.freedesktop.DBus.Introspectable'
 const EBADMSG = 74
@@ -180,27 +178,10 @@ export class BusServer {
         if (!found) throw unknownObject(message)
         return [found.target, await access.rule(found.target, args, caller)]
       }
-      return this.#callAuthorized(rule, caller, again, (checked, granted) =>
+      return authorizeAgain(this.#authority, rule, caller, again).then(({ target: checked, grant: granted }) =>
         run(method, checked, args, caller, granted)
       )
     })
-  }
-
-  /** Authorizes, then does everything again from the path on: while we waited, the object may have become another. */
-  async #callAuthorized(
-    rule: AccessRule,
-    caller: Caller,
-    again: () => Promise<[unknown, AccessRule]>,
-    runOn: (target: unknown, grant: Grant) => MaybePromise<Answer>
-  ): Promise<Answer> {
-    let authorized = rule
-    for (let round = 0; round < maxAuthorizations; round++) {
-      const grant = await authorize(this.#authority, authorized, caller)
-      const [target, current] = await again()
-      if (sameRule(authorized, current)) return runOn(target, grant)
-      authorized = current
-    }
-    throw new MachinedError('AccessDenied', 'Permission denied')
   }
 
   /** Throws for a result that does not fit its signature, which is a bug of the method. */
