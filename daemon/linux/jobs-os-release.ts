@@ -1,4 +1,5 @@
-import { isSystemError } from '../base/errors.ts'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../base/errors.ts'
 import { parse } from './env-file.ts'
 import { readFileInside } from './inside-file.ts'
 import type { Place } from './namespace-jobs.ts'
@@ -11,7 +12,12 @@ const OS_RELEASE_FILES = ['etc/os-release', 'usr/lib/os-release'] as const
 
 /** The assignments of the machine's os-release(5), in its order. It is parsed here as it may be big and odd. */
 export function readOSRelease({ rootFd }: Place): [string, string][] {
-  const text = firstOf((path) => readFileInside(rootFd, path, OS_RELEASE_LIMIT))
+  return parseOSRelease(firstOf((path) => readFileInside(rootFd, path, OS_RELEASE_LIMIT)))
+}
+
+/** The assignments of an os-release(5). Throws EBADMSG for what is no text: a zero byte cannot be told to anybody. */
+export function parseOSRelease(text: string): [string, string][] {
+  if (text.includes('\0')) throw systemError(os.errno.EBADMSG, 'read')
   return [...parse(text, { cEscapes: false })]
 }
 

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { changeRoot, closeFd, pidfdSendSignal, setns, unshare } from './libc.ts'
 import { jobs, type Jobs, type Place } from './namespace-jobs.ts'
@@ -8,13 +8,20 @@ import { describeFailure, type Failure } from './thread-failure.ts'
 import { becomeEffectively, type Identity } from './thread-identity.ts'
 
 /*
- * The entry of a worker thread (namespace-workers.ts): does one job after the other and says how it ended. It shares
- * descriptors with the main thread, but has its own root, working directory and, for a while, mount namespace.
+ * The entry of a worker thread (namespace-workers.ts): says that it is ready, then does one job after the other and says how
+ * it ended. It shares descriptors with the main thread, but has its own root, working directory and, for a while, mount
+ * namespace.
  */
 
 const CLONE_FS = 0x200
 const CLONE_NEWNS = 0x20000
 const O_PATH = 0x200000
+
+/** The way back from machines: descriptors of the host's mount namespace and root directory, which all threads share. */
+export interface HostPlace {
+  readonly namespace: number
+  readonly root: number
+}
 
 /** One job for the thread. */
 export interface Request {
@@ -30,8 +37,7 @@ export type Answer =
   { readonly result: unknown; readonly fds: readonly number[] } | { readonly failure: Failure; readonly fatal: boolean }
 
 unshare(CLONE_FS)
-const hostNamespace = fs.openSync('/proc/thread-self/ns/mnt', 'r')
-const hostRoot = fs.openSync('/', O_PATH | fs.constants.O_DIRECTORY)
+const host = workerData as HostPlace
 const root: Identity = { uid: 0, gid: 0 }
 /** Whether the thread could not come back from a machine, and must not go on. */
 let lost = false
@@ -39,6 +45,7 @@ let lost = false
 parentPort?.on('message', (request: Request) => {
   parentPort?.postMessage(perform(request))
 })
+parentPort?.postMessage('ready')
 
 function perform(request: Request): Answer {
   const given: number[] = []
@@ -109,7 +116,7 @@ function as<T>(identity: Identity, work: () => T): T {
 
 function comeBack(): void {
   lost = true
-  setns(hostNamespace, CLONE_NEWNS)
-  changeRoot(hostRoot)
+  setns(host.namespace, CLONE_NEWNS)
+  changeRoot(host.root)
   lost = false
 }

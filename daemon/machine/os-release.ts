@@ -1,8 +1,7 @@
 import { explain } from '../base/errors.ts'
-import { parse } from '../linux/env-file.ts'
 import { readFileBounded } from '../linux/file.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
-import { firstOf, OS_RELEASE_LIMIT } from '../linux/jobs-os-release.ts'
+import { firstOf, OS_RELEASE_LIMIT, parseOSRelease } from '../linux/jobs-os-release.ts'
 import { leaderOfContainer, type Machine } from './machine.ts'
 
 /**
@@ -23,5 +22,5 @@ function readOfHost(): [string, string][] {
   const read = (path: string): string => readFileBounded(path, OS_RELEASE_LIMIT)
   const override = process.env['SYSTEMD_OS_RELEASE']
   const text = override === undefined ? firstOf((path) => read(`/${path}`)) : read(override)
-  return [...parse(text, { cEscapes: false })]
+  return parseOSRelease(text)
 }
