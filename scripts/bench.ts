@@ -37,7 +37,7 @@ const stages = [
   { machines: 1000, calls: { ListMachines: 'ListMachines, 1000 machines' } }
 ] as const
 /** What is called of a container with users and a network of its own. */
-const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses']
+const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses', 'OpenMachinePTY']
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
