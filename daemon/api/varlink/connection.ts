@@ -201,9 +201,19 @@ export class Connection {
     if (!this.#closed) this.#poll.start({ readable: this.#wantsMore(), writable: this.#out.bytes > 0 })
   }
 
+  /** What was answered before the peer went wrong still reaches it. */
   #fail(error: unknown): void {
+    if (error instanceof ProtocolError) {
+      log.debug({ err: error }, 'A Varlink client is cut off')
+      this.#ended = true
+      this.#waiting = []
+      this.#next = 0
+      this.#waitingBytes = 0
+      if (!this.#busy && this.#out.bytes > 0) {
+        this.#watch()
+        return
+      }
+    } else if (!isSystemError(error)) log.error({ err: error }, 'A Varlink connection failed because of a bug')
     this.close()
-    if (error instanceof ProtocolError) log.debug({ err: error }, 'A Varlink client was cut off')
-    else if (!isSystemError(error)) log.error({ err: error }, 'A Varlink connection failed because of a bug')
   }
 }

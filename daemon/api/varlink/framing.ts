@@ -5,7 +5,9 @@ import { parseJson, type Json, type JsonObject } from './json.ts'
 export const MOST_BYTES = 16 * 1024 * 1024
 
 /** The peer does not speak Varlink; nothing is said to that, the connection ends. */
-export class ProtocolError extends Error {}
+export class ProtocolError extends Error {
+  override readonly name = 'ProtocolError'
+}
 
 /** Cuts a stream into messages at the NUL bytes. */
 export class FrameReader {

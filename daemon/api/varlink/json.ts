@@ -35,7 +35,7 @@ export function wide(value: bigint): number | bigint {
 function formatExactly(value: unknown): string {
   if (typeof value === 'bigint') return String(value)
   if (Array.isArray(value)) return `[${value.map(formatExactly).join(',')}]`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null)
   const entries = Object.entries(value).filter(([, member]) => member !== undefined)
   return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${formatExactly(member)}`).join(',')}}`
 }
