@@ -47,7 +47,7 @@ export function checkShell(machine: Machine, request: ShellRequest): Shell {
 }
 
 /** Users register what runs as them; root in there would be root of the host where there is no user namespace. */
-function refuseOurRoot({ registration }: Machine): void {
+export function refuseOurRoot({ registration }: Machine): void {
   const { owner, leader } = registration
   if (owner === 0 || leader === undefined || !sharesUserNamespace(leader)) return
   throw new MachinedError('AccessDenied', 'Only root may shell into the root user namespace')
@@ -60,7 +60,7 @@ function requireText(strings: readonly string[]): void {
 }
 
 /** A name in the widest sense that login programs take, or a UID. */
-function isPlausibleUser(user: string): boolean {
+export function isPlausibleUser(user: string): boolean {
   if (/^\d+$/.test(user)) return isUid(user)
   if (/^-\d*$/.test(user) || user === '.' || user === '..') return false
   return !/[\x00-\x1f\x7f:/]|^ | $/.test(user)

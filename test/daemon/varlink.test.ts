@@ -128,6 +128,12 @@ const bare: Record<string, Conversation> = {
   'copy a relative path': one(`${M}.CopyTo`, { name: '.host', source: 'a' }),
   'copy to a winding path': one(`${M}.CopyTo`, { name: '.host', source: '/a', destination: '/a/./b' }),
   'copy without a source': one(`${M}.CopyTo`, { name: '.host' }),
+  'open by a number': one(`${M}.Open`, { name: '.host', mode: 'shell', user: '0' }),
+  'open a relative path': one(`${M}.Open`, { name: '.host', mode: 'tty', path: 'a' }),
+  'open with no assignment': one(`${M}.Open`, { name: '.host', mode: 'tty', environment: ['a'] }),
+  'open without a mode': one(`${M}.Open`, { name: '.host' }),
+  'open nothing': one(`${M}.Open`, { mode: 'tty' }),
+  'open a terminal': { ...one(`${M}.Open`, { name: '.host', mode: 'tty' }), replies: 2 },
   "the host's root": { ...one(`${M}.OpenRootDirectory`, { name: '.host' }), replies: 2 },
   'root of nothing': one(`${M}.OpenRootDirectory`, {}),
   'user of another service': user('GetUserRecord', { uid: 70000, service: 'x' }),
@@ -199,6 +205,8 @@ const registered: Record<string, Conversation> = {
   'copy what is not there': one(`${M}.CopyFrom`, { name: 'x', source: '/nope', destination: '/tmp/nope' }),
   'bind in a VM': one(`${M}.BindMount`, { name: 'full', source: '/a' }),
   'bind a winding path': one(`${M}.BindMount`, { name: 'x', source: '/a', destination: '/../b' }),
+  "a VM's terminal": one(`${M}.Open`, { name: 'full', mode: 'tty' }),
+  'open a login where no bus is': { ...one(`${M}.Open`, { name: 'x', mode: 'login' }), replies: 2 },
   "a VM's root": one(`${M}.OpenRootDirectory`, { name: 'full' }),
   'root directory': { ...one(`${M}.OpenRootDirectory`, { name: 'x' }), replies: 2 },
   'user by name': user('GetUserRecord', { userName: 'vu-x-1000', ...us }),
@@ -238,7 +246,7 @@ type Replies = Record<string, unknown[] | undefined>
 function comparable(text: string): unknown {
   return JSON.parse(
     text
-      .replace(/"(realtime|monotonic|pid|pidfdId)":[1-9]\d*/g, '"$1":"some"')
+      .replace(/"(realtime|monotonic|pid|pidfdId)":\d+/g, '"$1":"some"')
       .replace('"filterDomains":["x","full"]', '"filterDomains":["full","x"]')
       .replace(/"version":"262 \([^)]*\)"/g, '"version":"262"')
   )
@@ -259,7 +267,7 @@ const INTERFACES: readonly (readonly [path: string, name: string])[] = [
 ]
 
 /** Members of stock interfaces that are not built yet. */
-const NOT_BUILT_YET = new Set(['method Open'])
+const NOT_BUILT_YET = new Set<string>()
 
 /** What an interface declares, as varlinkctl prints it: everything but comments and order. */
 async function declarations(path: string, name: string): Promise<string[]> {

@@ -4,6 +4,7 @@ import { sendSignal, terminate, unregister } from './machine-acts.ts'
 import { bindMount, copyFrom, copyTo, openRootDirectory } from './machine-files.ts'
 import { mapFrom, mapTo } from './machine-ids.ts'
 import { list } from './machine-list.ts'
+import { open } from './machine-open.ts'
 import { register } from './machine-register.ts'
 import { acquireMetadata, address, killWhom, machineClass, openMode, timestamp } from './machine-types.ts'
 import type { InterfaceTable } from './schema.ts'
@@ -19,6 +20,7 @@ export const machineTable: InterfaceTable<Manager> = {
     Terminate: terminate,
     Kill: sendSignal,
     List: list,
+    Open: open,
     MapFrom: mapFrom,
     MapTo: mapTo,
     BindMount: bindMount,
