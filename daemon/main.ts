@@ -12,6 +12,7 @@ import { JournalQueue, stderrIsJournal } from './linux/journal.ts'
 import { exitAtOnce } from './linux/libc.ts'
 import { notify, watchdogInterval } from './linux/notify.ts'
 import { Manager } from './manager.ts'
+import { Networkd } from './network/networkd.ts'
 
 const NAME = 'org.freedesktop.machine1'
 const DO_NOT_QUEUE = 4
@@ -27,16 +28,24 @@ async function run(): Promise<void> {
     fail(new Error('Connection to the system bus was lost'))
   }
   const systemd = new ServiceManager(connection)
-  const manager = new Manager(systemd)
+  const networkd = new Networkd(connection)
+  const manager = new Manager(systemd, networkd)
   const authority = new Polkit(connection)
   serve(manager, connection, new BusDriver(connection), authority)
-  const started = Promise.all([systemd.subscribe(manager.machines), claimBusName(connection), manager.enumerate()])
+  const started = Promise.all([
+    systemd.subscribe(manager.machines),
+    claimBusName(connection),
+    manager.enumerate(),
+    // Without networks of ours nobody needs to know.
+    manager.config.network.manage === 'no' ? undefined : networkd.watch()
+  ])
   holdCalls(connection, started)
   await started
   serveVarlink({ manager, authority, version: version(), directory: '/run/systemd' })
   stopOnSignals(connection, manager)
   feedWatchdog()
   notify(['READY=1', 'STATUS=Processing requests...'])
+  void manager.recoverNetworks()
 }
 
 function logToJournal(): void {

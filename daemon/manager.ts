@@ -2,16 +2,21 @@ import { readFileSync } from 'node:fs'
 import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
+import { readConfig } from './config.ts'
 import { copyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
+import type { Networkd } from './network/networkd.ts'
+import { Networks, type NetworkMember } from './network/networks.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
 import { RootMounts } from './machine/root-mounts.ts'
 import { StateDirectory } from './machine/state-file.ts'
 
 export const STATE_DIRECTORY = '/run/systemd/machines'
+const NETWORK_STATE_DIRECTORY = '/var/lib/machined/network'
+const NETWORK_RUNTIME_DIRECTORY = '/run/machined/network'
 
 /** All that a call can reach. */
 export class Manager {
@@ -22,15 +27,26 @@ export class Manager {
   readonly copies = copyThreads()
   readonly operations = new Operations()
   readonly mounts: RootMounts
+  readonly config = readConfig()
+  readonly networks: Networks
   readonly #state: StateDirectory
 
-  constructor(systemd: ServiceManager, stateDirectory = STATE_DIRECTORY) {
+  constructor(systemd: ServiceManager, networkd: Networkd) {
     this.systemd = systemd
-    this.#state = new StateDirectory(stateDirectory)
+    this.#state = new StateDirectory(STATE_DIRECTORY)
     this.machines = new Machines(systemd, this.#state)
     this.mounts = new RootMounts(this.machines, this.workers)
+    this.networks = new Networks({
+      config: this.config.network,
+      own: this.network,
+      workers: this.workers,
+      networkd,
+      stateDirectory: NETWORK_STATE_DIRECTORY,
+      runtimeDirectory: NETWORK_RUNTIME_DIRECTORY
+    })
     this.machines.on('removed', (machine) => {
       this.operations.cancelOf(machine)
+      void this.networks.detach(machine.name)
     })
   }
 
@@ -40,6 +56,23 @@ export class Manager {
     // All are in the registry before the first reply of PID 1 is awaited, and the questions to it go out together.
     await Promise.all(this.#state.list().map((name) => this.#restore(name)))
     void this.mounts.recover()
+  }
+
+  /** Gives a machine its network before it goes on. Ends its registration when it needs one and there is none. */
+  async joinNetwork(machine: Machine): Promise<void> {
+    try {
+      await this.networks.attach(memberOf(machine))
+    } catch (error) {
+      this.machines.unregister(machine)
+      throw error
+    }
+  }
+
+  /** Makes networks what they are to be for the machines there are. */
+  async recoverNetworks(): Promise<void> {
+    await this.networks.reconcile(Array.from(this.machines.all(), memberOf)).catch((error: unknown) => {
+      log.warn({ err: error }, 'Failed to recover the networks of machines')
+    })
   }
 
   async #restore(name: string): Promise<void> {
@@ -77,4 +110,9 @@ function hostMachine(): Machine {
 function bootTime(): bigint {
   const seconds = /^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]
   return BigInt(seconds ?? 0) * 1_000_000n
+}
+
+function memberOf({ name, class: kind, registration }: Machine): NetworkMember {
+  const { owner, leader, networkInterfaces } = registration
+  return { name, class: kind, owner, leader, interfaces: networkInterfaces }
 }

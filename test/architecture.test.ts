@@ -9,7 +9,8 @@ const layers: readonly (readonly string[])[] = [
   ['bus'],
   ['image', 'network'],
   ['machine'],
-  ['config.ts', 'manager.ts'],
+  ['config.ts'],
+  ['manager.ts'],
   ['api'],
   // Prints what api/ knows of its tables.
   ['command-line.ts'],

@@ -14,11 +14,12 @@ export type Track = (machine: Machine) => Promise<void> | void
  * AccessDenied for another's process, and what `track` throws.
  */
 export async function takeIn(
-  { machines }: Manager,
+  manager: Manager,
   registration: Registration,
   grant: Grant,
   track: Track
 ): Promise<{ machine: Machine; known: boolean }> {
+  const { machines } = manager
   try {
     const leader = registration.leader as PidRef
     requireOwnership(leader, registration.owner, grant)
@@ -29,6 +30,8 @@ export async function takeIn(
     }
     const machine = new Machine(registration)
     await track(machine)
+    // Before the reply: who starts a machine waits for that, so it finds its network when it begins to run.
+    await manager.joinNetwork(machine)
     return { machine, known: false }
   } catch (error) {
     if (machines.find(registration.name)?.registration !== registration) closeRegistration(registration)

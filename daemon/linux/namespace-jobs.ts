@@ -4,6 +4,7 @@ import { openDirectory } from './jobs-open-directory.ts'
 import { openTerminal } from './jobs-open-terminal.ts'
 import { openRootDirectory } from './jobs-root-directory.ts'
 import { readOSRelease } from './jobs-os-release.ts'
+import { writeFiles } from './jobs-write-files.ts'
 import { cloneRootTree, coverKernelDirectories } from './jobs-root-tree.ts'
 import { detachPath, holdersOf } from './jobs-unmount.ts'
 import type { Identity } from './thread-identity.ts'
@@ -42,7 +43,8 @@ export const jobs = {
   openDirectory,
   openRootDirectory,
   openTerminal,
-  readOSRelease
+  readOSRelease,
+  writeFiles
 }
 
 export type Jobs = typeof jobs

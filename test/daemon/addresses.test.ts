@@ -25,6 +25,9 @@ ip address add 198.51.100.1/24 dev extra0
 const host = await TestHost.start({ root: 'testing' })
 t.teardown(() => host.stop())
 const client = new Client(host)
+// The addresses are those that this test sets.
+await host.writeFile('/etc/systemd/machined.conf.d/test.conf', '[Network]\nManage=no\n')
+await host.run(['systemctl', 'restart', 'systemd-machined.service'])
 
 await host.startContainer('plain', ['--network-veth'])
 await host.startContainer('veiled', ['-U', '--network-veth'])

@@ -20,7 +20,16 @@ const NEEDED = [
   'daemon',
   'cli'
 ]
-const BUILT = ['units', 'dbus-policy', 'scripts', 'dist/.daemon', 'dist/bundle', 'node_modules/koffi']
+const BUILT = [
+  'units',
+  'dbus-policy',
+  'scripts',
+  'dist/.daemon',
+  'dist/bundle',
+  'node_modules/koffi',
+  'node_modules/netlink',
+  'node_modules/node-gyp-build'
+]
 
 /** Puts this project, as built, into the host. */
 async function copyProject(host: TestHost): Promise<void> {
@@ -139,8 +148,8 @@ async function lifeCycle(t: Test, host: TestHost): Promise<void> {
     t.match(status, /^NoNewPrivs:\t1$/m)
     t.match(status, /^Seccomp:\t2$/m)
     // The thirteen of the unit, as bits.
-    t.match(status, /^CapBnd:\t00000000082c02ff$/m)
-    t.match(status, /^CapEff:\t00000000082c02ff$/m)
+    t.match(status, /^CapBnd:\t00000000082c12ff$/m)
+    t.match(status, /^CapEff:\t00000000082c12ff$/m)
   })
 
   await t.test('a second daemon finds the name taken and leaves', async (t) => {

@@ -34,6 +34,8 @@ const HOST_PACKAGES = [
   'systemd-container',
   'libnss-mymachines',
   'iproute2',
+  'iputils-ping',
+  'nftables',
   'procps',
   'python3-minimal'
 ]

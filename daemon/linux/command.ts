@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../base/errors.ts'
+
+/*
+ * The one place where programs of the host are run. By Node's own means, as execa would make the daemon half as big again,
+ * and it starts by reading all of itself.
+ */
+
+const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' }
+
+/** What a program left behind. */
+export interface CommandResult {
+  readonly stdout: string
+  readonly stderr: string
+  /** Undefined if a signal ended it. */
+  readonly exitCode: number | undefined
+}
+
+/** How a program is run. */
+export interface CommandOptions {
+  /** When it is killed. */
+  readonly deadlineMs: number
+  /** How many bytes of each stream are taken at most; one that prints more is killed. */
+  readonly limit: number
+}
+
+/**
+ * Runs a program of the host without input, in an environment of its own. Throws ENOENT when there is none of that name,
+ * ETIMEDOUT past the deadline, EFBIG when it printed too much.
+ */
+export function runCommand(
+  file: string,
+  args: readonly string[],
+  { deadlineMs, limit }: CommandOptions
+): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const options = { env: ENVIRONMENT, timeout: deadlineMs, killSignal: 'SIGKILL', maxBuffer: limit } as const
+    const child = execFile(file, args, options, (error, stdout, stderr) => {
+      if (isSystemError(error)) reject(error)
+      else if (isTooLong(error)) reject(systemError(os.errno.EFBIG, 'run', file))
+      else if (error?.killed === true) reject(systemError(os.errno.ETIMEDOUT, 'run', file))
+      else resolve({ stdout, stderr, exitCode: exitCodeOf(error) })
+    })
+    child.stdin?.end()
+  })
+}
+
+function isTooLong(error: Error | null): boolean {
+  return (error as { code?: unknown } | null)?.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER'
+}
+
+function exitCodeOf(error: { readonly code?: unknown } | null): number | undefined {
+  if (error === null) return 0
+  return typeof error.code === 'number' ? error.code : undefined
+}

@@ -1,0 +1,139 @@
+import { formatIp, formatPrefix, networkOf } from '../base/prefix.ts'
+import { antiSpoofTable } from './anti-spoof-document.ts'
+import type { ActiveForward, FirewallState } from './firewall-state.ts'
+
+export const TABLE = 'machined'
+
+/** Takes our tables away, also when there are none: `destroy` is unknown to nft 1.0. */
+export const removalDocument = ['inet', 'bridge']
+  .map((family) => `table ${family} ${TABLE}\ndelete table ${family} ${TABLE}\n`)
+  .join('')
+
+/**
+ * All rules of a network as one document of nft(8), which replaces what was there in one step (networking.md 7.6).
+ * Forwards are elements of maps, so that a packet costs the same whatever their number.
+ */
+export function firewallDocument(state: FirewallState): string {
+  return `${removalDocument}table inet ${TABLE} {\n${[...maps(state), ...chains(state)].join('\n')}\n}\n${antiSpoofTable(state)}`
+}
+
+interface Family {
+  readonly digit: '4' | '6'
+  readonly word: 'ip' | 'ip6'
+  readonly nfproto: 'ipv4' | 'ipv6'
+  readonly type: 'ipv4_addr' | 'ipv6_addr'
+}
+
+const families: readonly Family[] = [
+  { digit: '4', word: 'ip', nfproto: 'ipv4', type: 'ipv4_addr' },
+  { digit: '6', word: 'ip6', nfproto: 'ipv6', type: 'ipv6_addr' }
+]
+
+/** nft 1.0 has no maps to an address and a port together, so there are two side by side. */
+function maps({ forwards }: FirewallState): string[] {
+  return families.flatMap(({ digit, type }) => {
+    const elements = { free_addr: [], free_port: [], bound_addr: [], bound_port: [] } as Record<string, string[]>
+    for (const forward of forwards) addElements(elements, forward, digit)
+    const map = (name: string, key: string, value: string): string =>
+      `\tmap ${name.replace('_', `${digit}_`)} { type ${key} : ${value};${listOf(elements[name] ?? [])} }`
+    const [port, bound] = ['inet_proto . inet_service', `${type} . inet_proto . inet_service`]
+    return [
+      map('free_addr', port, type),
+      map('free_port', port, 'inet_service'),
+      map('bound_addr', bound, type),
+      map('bound_port', bound, 'inet_service')
+    ]
+  })
+}
+
+function addElements(elements: Record<string, string[]>, forward: ActiveForward, digit: Family['digit']): void {
+  const { address, protocol, first, last, target } = forward
+  const to = digit === '4' ? forward.ip4 : forward.ip6
+  if (to === undefined || (address !== undefined && address.length !== to.length)) return
+  const kind = address === undefined ? 'free' : 'bound'
+  const prefix = address === undefined ? '' : `${formatIp(address)} . `
+  for (let port = first; port <= last; port++) {
+    elements[`${kind}_addr`]?.push(`${prefix}${protocol} . ${port} : ${formatIp(to)}`)
+    elements[`${kind}_port`]?.push(`${prefix}${protocol} . ${port} : ${target + port - first}`)
+  }
+}
+
+function listOf(elements: readonly string[]): string {
+  return elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`
+}
+
+function chains(state: FirewallState): string[] {
+  return [
+    chain('nat_lookup', undefined, lookupRules),
+    chain('nat_prerouting', 'nat hook prerouting priority -100', ['fib daddr type local jump nat_lookup']),
+    chain('nat_output', 'nat hook output priority -100', outputRules(state)),
+    chain('nat_postrouting', 'nat hook postrouting priority 100', masqueradeRules(state)),
+    chain('raw_prerouting', 'filter hook prerouting priority -300', guardRules(state)),
+    chain('filter_forward', 'filter hook forward priority 0', forwardRules(state)),
+    chain('filter_input', 'filter hook input priority 0', inputRules(state))
+  ]
+}
+
+function chain(name: string, hook: string | undefined, rules: readonly string[]): string {
+  const lines = hook === undefined ? rules : [`type ${hook};`, ...rules]
+  return `\tchain ${name} {\n${lines.map((line) => `\t\t${line}\n`).join('')}\t}`
+}
+
+/** Where there is no element for a packet, the rule does nothing and the next one is asked. */
+const lookupRules = families.flatMap(({ digit, word, nfproto }) => {
+  const ports = 'meta l4proto . th dport'
+  const start = `meta nfproto ${nfproto} meta l4proto { tcp, udp } dnat ${word} to`
+  return [
+    `${start} ${word} daddr . ${ports} map @bound${digit}_addr : ${word} daddr . ${ports} map @bound${digit}_port`,
+    `${start} ${ports} map @free${digit}_addr : ${ports} map @free${digit}_port`
+  ]
+})
+
+function outputRules({ config }: FirewallState): string[] {
+  return [...(config.localhostForward ? [] : ['ip daddr 127.0.0.0/8 return']), 'fib daddr type local jump nat_lookup']
+}
+
+function masqueradeRules({ bridge, subnet4, subnet6, config }: FirewallState): string[] {
+  const out = `oifname "${bridge}"`
+  const rules = config.localhostForward ? [`${out} ip saddr 127.0.0.0/8 masquerade`] : []
+  for (const { word, nfproto } of families) {
+    const subnet = word === 'ip' ? subnet4 : subnet6
+    if (subnet === undefined) continue
+    const from = `${word} saddr ${formatPrefix(networkOf(subnet))}`
+    // A machine that reaches a machine by an address of the host gets its answers back through the host.
+    rules.push(`${out} ct status dnat ${from} masquerade`)
+    if (config.masquerade !== 'both' && config.masquerade !== nfproto) continue
+    const nowhere = word === 'ip' ? '{ 224.0.0.0/4, 255.255.255.255 }' : 'ff00::/8'
+    rules.push(`oifname != "${bridge}" ${from} ${word} daddr != ${nowhere} masquerade`)
+  }
+  return rules
+}
+
+/** 127.0.0.0/8 is routed on the bridge for the answers to local clients, and must not be reached from there. */
+function guardRules({ bridge }: FirewallState): string[] {
+  return [`iifname "${bridge}" ip daddr 127.0.0.0/8 drop`]
+}
+
+function forwardRules({ bridge, config }: FirewallState): string[] {
+  const [from, to] = [`iifname "${bridge}"`, `oifname "${bridge}"`]
+  return [
+    `${from} tcp flags syn tcp option maxseg size set rt mtu`,
+    `${to} ct state established,related accept`,
+    `${to} ct status dnat accept`,
+    `${from} ${to} ${config.isolation === 'ports' ? 'drop' : 'accept'}`,
+    `${from} accept`,
+    `${to} drop`
+  ]
+}
+
+function inputRules({ bridge, config }: FirewallState): string[] {
+  if (config.hostAccess === 'yes') return []
+  const from = `iifname "${bridge}"`
+  const kinds = config.hostAccess === 'services' ? '{ icmp, ipv6-icmp }' : undefined
+  return [
+    `${from} ct state established,related accept`,
+    `${from} icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept`,
+    ...(kinds === undefined ? [] : [`${from} meta l4proto ${kinds} accept`]),
+    `${from} drop`
+  ]
+}

@@ -1,0 +1,38 @@
+import type { Prefix } from '../base/prefix.ts'
+import type { NetworkConfig } from './network-config.ts'
+
+/** One port, or a range of them, of the host that leads into a machine. */
+export interface Forward {
+  readonly machine: string
+  readonly protocol: 'tcp' | 'udp'
+  /** The address of the host that it is bound to; undefined for all. */
+  readonly address: Buffer | undefined
+  readonly first: number
+  readonly last: number
+  /** The machine's port for `first`; the others follow. */
+  readonly target: number
+  /** Whether it was added at run time, and not in a file. */
+  readonly transient: boolean
+}
+
+/** A machine's link as the firewall knows it. */
+export interface FirewallPort {
+  readonly interfaceName: string
+  /** `02:…`, "" if not known. */
+  readonly mac: string
+  readonly ip4: Buffer | undefined
+  readonly ip6: Buffer | undefined
+}
+
+/** A forward with where it leads. */
+export interface ActiveForward extends Forward, Pick<FirewallPort, 'ip4' | 'ip6'> {}
+
+/** All that the rules are made from. */
+export interface FirewallState {
+  readonly bridge: string
+  readonly subnet4: Prefix | undefined
+  readonly subnet6: Prefix | undefined
+  readonly config: Pick<NetworkConfig, 'masquerade' | 'isolation' | 'hostAccess' | 'antiSpoof' | 'localhostForward'>
+  readonly ports: readonly FirewallPort[]
+  readonly forwards: readonly ActiveForward[]
+}

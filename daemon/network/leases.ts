@@ -1,0 +1,151 @@
+import { addressAt, offsetIn, type Prefix } from '../base/prefix.ts'
+import { siphash24 } from '../base/siphash.ts'
+import { MachinedError } from '../base/errors.ts'
+
+const ADDRESS_KEY = Buffer.from('6d616368696e65642d61646472657373', 'hex')
+/** Machines of a network without IPv4 are numbered as if it had one of this length. */
+const LENGTH_WITHOUT_IPV4 = 16
+
+/** What belongs to a machine's name in a network (networking.md 7.4). */
+export interface Lease {
+  readonly name: string
+  readonly ip4: Buffer | undefined
+  readonly ip6: Buffer | undefined
+  /** Of the machine's end of the link, where it was seen. */
+  mac: string
+  /** Milliseconds since the epoch. */
+  readonly firstSeen: number
+  lastSeen: number
+  /** Whether an administrator has set it. */
+  readonly fixed: boolean
+}
+
+/** The subnets of a network, and what of them is not for machines by name. */
+export interface AddressSpace {
+  readonly subnet4: Prefix | undefined
+  readonly subnet6: Prefix | undefined
+  readonly dynamicRange: readonly [first: number, last: number]
+}
+
+/**
+ * Which name has which address. A name gets the address that it had; else the one that its hash says, or the next free
+ * one, so that it is the same even when all this is lost. When none is free, the one that was out of use longest.
+ */
+export class Leases {
+  readonly space: AddressSpace
+  readonly #byName = new Map<string, Lease>()
+
+  /** Takes over those leases that are in the space. */
+  constructor(space: AddressSpace, leases: Iterable<Lease> = []) {
+    this.space = space
+    for (const lease of leases) if (this.#fits(lease)) this.#byName.set(lease.name, lease)
+  }
+
+  all(): Lease[] {
+    return [...this.#byName.values()]
+  }
+
+  find(name: string): Lease | undefined {
+    return this.#byName.get(name)
+  }
+
+  /** The lease of a name, made when there is none. `inUse` are names whose leases must stay. Throws LimitsExceeded. */
+  take(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {
+    let lease = this.#byName.get(name)
+    if (lease === undefined) {
+      const offset = this.#freeOffset(name) ?? this.#reclaim(inUse)
+      lease = { name, ...this.#addressesAt(offset), mac: '', firstSeen: now, lastSeen: now, fixed: false }
+      this.#byName.set(name, lease)
+    }
+    lease.lastSeen = now
+    return lease
+  }
+
+  /**
+   * Gives a name these addresses from now on. Throws InvalidArgs for one that is not the network's to give, FileExists
+   * for one that another name has.
+   */
+  fix(name: string, { ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>, now: number): Lease {
+    const lease = { name, ip4, ip6, mac: '', firstSeen: now, lastSeen: now, fixed: true }
+    if (!this.#fits(lease)) throw new MachinedError('InvalidArgs', 'Address is not one that the network can give away')
+    for (const other of this.#byName.values()) {
+      if (other.name !== name && (same(other.ip4, ip4) || same(other.ip6, ip6))) {
+        throw new MachinedError('FileExists', `Address is leased to machine '${other.name}' already`)
+      }
+    }
+    this.#byName.set(name, lease)
+    return lease
+  }
+
+  /** Forgets a name. */
+  drop(name: string): void {
+    this.#byName.delete(name)
+  }
+
+  #size(): number {
+    const length = this.space.subnet4?.length ?? LENGTH_WITHOUT_IPV4
+    return 2 ** (32 - length)
+  }
+
+  /** Whether machines may have the address so far into the subnet: not the first, which is ours, nor the broadcast address. */
+  #isForNames(offset: number): boolean {
+    const [first, last] = this.space.dynamicRange
+    const byte = offset % 256
+    return offset >= 2 && offset < this.#size() - 1 && (byte < first || byte > last)
+  }
+
+  #freeOffset(name: string): number | undefined {
+    const size = this.#size()
+    const used = new Set(this.all().map((lease) => this.#offsetOf(lease)))
+    const start = Number(siphash24(ADDRESS_KEY, Buffer.from(name)) % BigInt(size))
+    for (let step = 0; step < size; step++) {
+      const offset = (start + step) % size
+      if (this.#isForNames(offset) && !used.has(offset)) return offset
+    }
+    return undefined
+  }
+
+  /** Takes away the lease that was not used for longest. */
+  #reclaim(inUse: ReadonlySet<string>): number {
+    const idle = this.all().filter(({ name, fixed }) => !fixed && !inUse.has(name))
+    const oldest = idle.sort((a, b) => a.lastSeen - b.lastSeen)[0]
+    if (oldest === undefined) throw new MachinedError('LimitsExceeded', 'No address is left in the network')
+    this.#byName.delete(oldest.name)
+    return this.#offsetOf(oldest)
+  }
+
+  #addressesAt(offset: number): Pick<Lease, 'ip4' | 'ip6'> {
+    const { subnet4, subnet6 } = this.space
+    return {
+      ip4: subnet4 === undefined ? undefined : addressAt(subnet4, offset),
+      ip6: subnet6 === undefined ? undefined : addressAt(subnet6, offset)
+    }
+  }
+
+  #offsetOf({ ip4, ip6 }: Lease): number {
+    const { subnet4, subnet6 } = this.space
+    const offset =
+      subnet4 !== undefined && ip4 !== undefined
+        ? offsetIn(subnet4, ip4)
+        : subnet6 !== undefined && ip6 !== undefined
+          ? offsetIn(subnet6, ip6)
+          : undefined
+    return offset === undefined ? -1 : Number(offset)
+  }
+
+  #fits({ ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>): boolean {
+    const { subnet4, subnet6 } = this.space
+    if ((ip4 === undefined) !== (subnet4 === undefined) || (ip6 === undefined) !== (subnet6 === undefined)) return false
+    const inside4 = subnet4 === undefined || ip4 === undefined || isHost(offsetIn(subnet4, ip4), this.#size())
+    const inside6 = subnet6 === undefined || ip6 === undefined || (offsetIn(subnet6, ip6) ?? 0n) >= 2n
+    return inside4 && inside6
+  }
+}
+
+function isHost(offset: bigint | undefined, size: number): boolean {
+  return offset !== undefined && offset >= 2n && offset < BigInt(size - 1)
+}
+
+function same(one: Buffer | undefined, other: Buffer | undefined): boolean {
+  return one !== undefined && other?.equals(one) === true
+}

@@ -1,0 +1,243 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { explain, MachinedError } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { Rollback } from '../base/rollback.ts'
+import { findLink, type Link } from '../linux/link.ts'
+import type { NetworkNamespace } from '../linux/namespace.ts'
+import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
+import { RequestSocket } from '../linux/netlink-request.ts'
+import type { PidRef } from '../linux/process.ts'
+import { AddressBook, placesOf } from './address-book.ts'
+import { ensureBridge, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
+import { Firewall } from './firewall.ts'
+import type { FirewallState } from './firewall-state.ts'
+import { findGuestLink, injectAddresses, networkFile, type GuestPlan } from './guest.ts'
+import { enableRouting } from './host-settings.ts'
+import type { Lease } from './leases.ts'
+import type { NetworkConfig } from './network-config.ts'
+import type { Networkd } from './networkd.ts'
+import { findPort, joinBridge } from './port.ts'
+import { bridgeMac } from './subnet.ts'
+
+/** How long the bridge stays without machines, so that one that restarts finds it. */
+const LINGER_MS = 5000
+
+/** A machine as networks see it. */
+export interface NetworkMember {
+  readonly name: string
+  readonly class: string
+  /** The user who registered it. */
+  readonly owner: number
+  readonly leader: PidRef | undefined
+  readonly interfaces: readonly number[]
+}
+
+/** A machine that has a network from us. */
+export interface Attachment {
+  readonly name: string
+  readonly port: Link
+  readonly guest: Link | undefined
+  readonly lease: Lease
+}
+
+/** What networks are made with. */
+export interface NetworkContext {
+  readonly config: NetworkConfig
+  readonly own: NetworkNamespace
+  readonly workers: NamespaceWorkers
+  readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+  /** Where leases and the chosen subnet are kept. */
+  readonly stateDirectory: string
+  /** Where the rules are kept that were applied last. */
+  readonly runtimeDirectory: string
+}
+
+/** The network of machines: a bridge, an address for each name, rules for what goes through (networking.md 7). */
+export class Networks {
+  readonly #context: NetworkContext
+  readonly #firewall: Firewall
+  readonly #book: AddressBook
+  readonly #attached = new Map<string, Attachment>()
+  #socket: RequestSocket | undefined
+  #warned = false
+  #lingering: NodeJS.Timeout | undefined
+
+  constructor(context: NetworkContext) {
+    this.#context = context
+    this.#firewall = new Firewall(join(context.runtimeDirectory, 'rules.nft'))
+    this.#book = new AddressBook(context.config, context.stateDirectory)
+  }
+
+  /** Those machines that have a network from us. */
+  attachments(): IterableIterator<Attachment> {
+    return this.#attached.values()
+  }
+
+  /** The leases of all names that ever had a network, by name. */
+  leases(): Lease[] {
+    return this.#book.list(this.#route())
+  }
+
+  /**
+   * Gives a machine its network, if that is ours to do: done when this returns, so that the machine finds it when it
+   * starts. Whatever fails is logged, and the machine goes without. Throws only with RequireNetwork=yes.
+   */
+  async attach(member: NetworkMember): Promise<void> {
+    const { name, leader } = member
+    if (!this.#isManaged() || leader === undefined || member.class !== 'container') return
+    // Whoever else registers a machine could point to links that are not theirs.
+    if (member.owner !== 0) return
+    try {
+      await this.#attach(member, leader)
+    } catch (error) {
+      const failure = `Failed to set up the network of machine ${name}`
+      if (this.#context.config.requireNetwork) throw explain(failure, error)
+      log.warn({ NAME: name, err: error }, failure)
+    }
+  }
+
+  /** Takes a machine's network away. What of it is in the machine goes with it. */
+  async detach(name: string): Promise<void> {
+    const attachment = this.#attached.get(name)
+    if (attachment === undefined) return
+    this.#attached.delete(name)
+    try {
+      releasePort(this.#route(), attachment.port)
+      if (this.#attached.size === 0) this.#linger()
+      await this.#update()
+    } catch (error) {
+      log.warn({ NAME: name, err: error }, `Failed to take down the network of machine ${name}`)
+    }
+  }
+
+  /**
+   * Makes everything what it is to be for these machines, whatever an earlier daemon left: what belongs to no machine
+   * is taken away (networking.md 7.11).
+   */
+  async reconcile(members: Iterable<NetworkMember>): Promise<void> {
+    if (this.#context.config.manage === 'no') return
+    for (const member of members) await this.attach(member)
+    if (this.#attached.size === 0) await this.takeDown()
+    else removeOrphans(this.#route(), this.#kept())
+  }
+
+  /** Takes all down that belongs to no machine. */
+  async takeDown(): Promise<void> {
+    clearTimeout(this.#lingering)
+    if (this.#attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
+    await Promise.all([this.#firewall.remove(), this.#tellNetworkd()])
+    // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
+    if (existsSync(`/sys/class/net/${this.#context.config.bridge}`)) removeOrphans(this.#route(), new Set())
+  }
+
+  #isManaged(): boolean {
+    const { config, networkd } = this.#context
+    return config.manage === 'yes' || (config.manage === 'auto' && !networkd.runs)
+  }
+
+  async #attach({ name, interfaces }: NetworkMember, leader: PidRef): Promise<void> {
+    const { config, own, networkd } = this.#context
+    const socket = this.#route()
+    const port = findPort(socket, name, interfaces, config.bridge)
+    const guest = typeof port === 'string' ? undefined : findGuestLink(own, leader, port)
+    if (typeof port === 'string' || guest === undefined) {
+      log.debug({ NAME: name }, `Machine ${name} gets no network: ${typeof port === 'string' ? port : 'it has none'}`)
+      return
+    }
+    if (networkd.isConfigured(port.name)) return
+    const rollback = new Rollback()
+    try {
+      const lease = this.#book.take(socket, name, macText(guest), new Set(this.#attached.keys()))
+      const bridge = this.#bridge(socket)
+      const attachment = { name, port, guest, lease }
+      rollback.add(() => this.detach(name))
+      this.#attached.set(name, attachment)
+      clearTimeout(this.#lingering)
+      const options = { machine: name, bridge, isolated: config.isolation === 'ports', hasForwards: false }
+      joinBridge(socket, port, options)
+      const plan = { port, mtu: bridge.mtu, ...placesOf(lease, this.#book.space(socket)) }
+      if (config.inject) injectAddresses(own, leader, guest, plan)
+      await Promise.all([this.#update(), this.#writeGuestFile(leader, guest, plan)])
+    } catch (error) {
+      await rollback.undo()
+      throw error
+    }
+  }
+
+  #bridge(socket: RequestSocket): Link {
+    const { config } = this.#context
+    const mtu = config.mtu === 'auto' ? uplinkMtu(socket) : config.mtu
+    const { subnet4, subnet6 } = this.#book.space(socket)
+    const subnets = [subnet4, subnet6].filter((subnet) => subnet !== undefined)
+    const bridge = ensureBridge(socket, { name: config.bridge, mac: bridgeMac(this.#book.seed), mtu, subnets })
+    enableRouting(config.bridge, config)
+    return bridge
+  }
+
+  async #writeGuestFile(leader: PidRef, guest: Link, plan: GuestPlan): Promise<void> {
+    if (!this.#context.config.dropIn) return
+    await this.#context.workers
+      .run(leader, { leader }, 'writeFiles', [networkFile(guest, plan)])
+      .catch((error: unknown) => {
+        log.debug({ err: error }, 'Failed to tell the networkd of a machine about its addresses')
+      })
+  }
+
+  async #update(): Promise<void> {
+    await Promise.all([this.#applyRules(), this.#tellNetworkd()])
+  }
+
+  /** A host without nft(8) still has a network, though nothing leads out of it. */
+  async #applyRules(): Promise<void> {
+    try {
+      await this.#firewall.apply(this.#firewallState())
+    } catch (error) {
+      if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
+      if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
+      this.#warned = true
+    }
+  }
+
+  async #tellNetworkd(): Promise<void> {
+    const { config, networkd } = this.#context
+    const ports = config.manage === 'yes' ? ['ve-*'] : [...this.#attached.values()].map(({ port }) => port.name)
+    await networkd.leaveAlone(ports.length === 0 ? [] : [config.bridge, ...ports])
+  }
+
+  #firewallState(): FirewallState {
+    const { config } = this.#context
+    const ports = [...this.#attached.values()].map(({ port, guest, lease: { ip4, ip6 } }) => ({
+      interfaceName: port.name,
+      mac: guest === undefined ? '' : macText(guest),
+      ip4,
+      ip6
+    }))
+    return { bridge: config.bridge, ...this.#book.space(this.#route()), config, ports, forwards: [] }
+  }
+
+  #linger(): void {
+    clearTimeout(this.#lingering)
+    this.#lingering = setTimeout(() => {
+      if (this.#attached.size > 0) return
+      this.takeDown().catch((error: unknown) => {
+        log.warn({ err: error }, 'Failed to take down the network of machines')
+      })
+    }, LINGER_MS).unref()
+  }
+
+  /** The links that are in use. */
+  #kept(): Set<number> {
+    const bridge = findLink(this.#route(), this.#context.config.bridge)
+    return new Set([bridge?.index ?? 0, ...Array.from(this.#attached.values(), ({ port }) => port.index)])
+  }
+
+  /** The socket for requests about the host's own links; opened when it is first needed. */
+  #route(): RequestSocket {
+    return (this.#socket ??= new RequestSocket())
+  }
+}
+
+function macText({ mac }: Link): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+}

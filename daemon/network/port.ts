@@ -1,0 +1,54 @@
+import type { Link } from '../linux/link.ts'
+import { changeLink, changePort, findLink, listLinks } from '../linux/link.ts'
+import type { RequestSocket } from '../linux/netlink-request.ts'
+import { getSysctl } from '../linux/sysctl.ts'
+import { OUR_GROUP, tagOf } from './bridge.ts'
+
+/**
+ * The host's end of a machine's link, where it is ours to manage (networking.md 7.5); else a string that says why not.
+ * That is systemd-nspawn's `ve-*`, and its `vb-*` where it was told to use our bridge.
+ */
+export function findPort(
+  socket: RequestSocket,
+  machine: string,
+  interfaces: readonly number[],
+  bridge: string
+): Link | string {
+  const [index, ...others] = interfaces
+  if (index === undefined) return 'it has no network interface on the host'
+  if (others.length > 0) return 'it has several network interfaces'
+  const link = findLink(socket, index)
+  if (link === undefined) return 'its network interface is gone'
+  if (link.kind === 'bridge' && link.name === bridge) return portOfBridge(socket, machine, link)
+  if (link.kind !== 'veth' || !isNamedAfter(link, 've', machine)) return `${link.name} is not systemd-nspawn's veth`
+  const master = link.master === 0 ? undefined : findLink(socket, link.master)
+  return master === undefined || master.name === bridge ? link : `${link.name} is a port of ${master.name}`
+}
+
+function portOfBridge(socket: RequestSocket, machine: string, bridge: Link): Link | string {
+  const ports = listLinks(socket).filter(({ master, kind }) => master === bridge.index && kind === 'veth')
+  return ports.find((port) => isNamedAfter(port, 'vb', machine)) ?? `it has no port at ${bridge.name}`
+}
+
+/** Names that are too long for the kernel are cut, and stand in full beside it. */
+function isNamedAfter({ name, alternativeNames }: Link, prefix: string, machine: string): boolean {
+  const full = `${prefix}-${machine}`
+  return name === full || alternativeNames.includes(full)
+}
+
+/** Makes a link a port of the bridge, up. */
+export function joinBridge(
+  socket: RequestSocket,
+  port: Link,
+  { machine, bridge, isolated, hasForwards }: { machine: string; bridge: Link; isolated: boolean; hasForwards: boolean }
+): void {
+  const alias = tagOf('machine', machine)
+  changeLink(socket, port, { group: OUR_GROUP, alias, mtu: bridge.mtu, noLinkLocal: true })
+  changeLink(socket, port, { master: bridge.index, up: true })
+  changePort(socket, port, { isolated, hairpin: hasForwards && frames() })
+}
+
+/** Whether frames on a bridge pass the rules for packets: then what a machine sends to itself leaves by the same port. */
+function frames(): boolean {
+  return getSysctl('net/bridge/bridge-nf-call-iptables') === '1'
+}
