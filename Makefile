@@ -41,7 +41,7 @@ dist/.daemon: $(SOURCES) $(CONFIGS) scripts/left-out.cjs
 	@sh scripts/npm-packages.sh
 	npx tsc -p tsconfig.build.json
 	rm -rf dist/bundle
-	$(BUNDLE) daemon/main.ts daemon/linux/namespace-thread.ts daemon/linux/copy-thread.ts daemon/image/image-thread.ts \
+	$(BUNDLE) daemon/main.ts $(wildcard daemon/*/*-thread.ts) \
 		--outdir=dist/bundle --entry-names=[name]
 	$(BUNDLE) cli/main.ts --outfile=dist/bundle/machinedctl.cjs
 	@touch $@

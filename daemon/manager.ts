@@ -3,6 +3,9 @@ import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
 import { readConfig } from './config.ts'
+import { Images } from './image/images.ts'
+import { MetadataReader } from './image/metadata.ts'
+import { systemPlaces } from './image/places.ts'
 import { copyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
@@ -29,6 +32,8 @@ export class Manager {
   readonly mounts: RootMounts
   readonly config = readConfig()
   readonly networks: Networks
+  readonly images = new Images(systemPlaces)
+  readonly metadata = new MetadataReader(this.workers)
   readonly #state: StateDirectory
 
   constructor(systemd: ServiceManager, networkd: Networkd) {

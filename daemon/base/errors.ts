@@ -118,6 +118,8 @@ const texts: Readonly<Record<string, string>> = {
   EBADMSG: 'Bad message',
   ENOMSG: 'No message of desired type',
   EOPNOTSUPP: 'Operation not supported',
+  // The same number as EOPNOTSUPP on Linux, and the name that Node's tables have first.
+  ENOTSUP: 'Operation not supported',
   ETIMEDOUT: 'Connection timed out',
   ENODATA: 'No data available',
   ENOBUFS: 'No buffer space available',
@@ -128,7 +130,12 @@ const texts: Readonly<Record<string, string>> = {
   EISDIR: 'Is a directory',
   ENOTEMPTY: 'Directory not empty',
   EDQUOT: 'Disk quota exceeded',
-  ESTALE: 'Stale file handle'
+  ESTALE: 'Stale file handle',
+  ENOTUNIQ: 'Name not unique on network',
+  EUNATCH: 'Protocol driver not attached',
+  ENOPKG: 'Package not installed',
+  ENOMEDIUM: 'No medium found',
+  EAFNOSUPPORT: 'Address family not supported by protocol'
 }
 
 /** libuv's own map lacks some of the kernel's errors, EBADMSG among them; the C library's is whole. */
@@ -140,4 +147,9 @@ function errnoName(errno: number): string {
 /** strerror(3) of an errno name such as `ENOENT`. */
 export function strerror(code: string): string {
   return texts[code] ?? code
+}
+
+/** The errno name that a text of strerror(3) belongs to, if it is one of those above. */
+export function strerrorCode(text: string): string | undefined {
+  return Object.entries(texts).find(([, known]) => known === text)?.[0]
 }

@@ -5,15 +5,19 @@ const C_ESCAPES: Readonly<Record<string, string>> = { a: '\x07', b: '\b', f: '\f
  * Parses a file of `KEY=value` lines as a shell would, without expansions: comments (`#`, `;`), single and double
  * quotes, backslashes, continued lines. Later lines win; lines that are no assignment are skipped. Outside quotes
  * the escapes of C are understood as well: state files of systemd 252 have them (spec/dbus.md 14), and no newer one
- * has any backslash there. `cEscapes: false` turns that off, for files of other origin. See os-release(5).
+ * has any backslash there. `cEscapes: false` turns that off, for files of other origin. `anyKey: true` takes every name for
+ * one, as systemd does. See os-release(5).
  */
-export function parse(text: string, { cEscapes = true }: { cEscapes?: boolean } = {}): Map<string, string> {
+export function parse(
+  text: string,
+  { cEscapes = true, anyKey = false }: { cEscapes?: boolean; anyKey?: boolean } = {}
+): Map<string, string> {
   // One character per byte, since octal escapes spell bytes of UTF-8.
   const input = Buffer.from(text, 'utf8').toString('latin1')
   const result = new Map<string, string>()
   let at = 0
   while (at < input.length) {
-    const key = /[ \t\r]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*/y
+    const key = anyKey ? /[ \t\r]*([^ \t\r\n#;][^=\r\n]*)=[ \t]*/y : /[ \t\r]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*/y
     key.lastIndex = at
     const match = key.exec(input)
     if (match === null) {
@@ -22,10 +26,15 @@ export function parse(text: string, { cEscapes = true }: { cEscapes?: boolean } 
       continue
     }
     const [value, end] = parseValue(input, key.lastIndex, cEscapes)
-    result.set(match[1] ?? '', Buffer.from(value, 'latin1').toString('utf8'))
+    const name = match[1]?.trimEnd() ?? ''
+    result.set(decode(name), decode(value))
     at = end
   }
   return result
+}
+
+function decode(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8')
 }
 
 /** A value as it stands behind `KEY=`, quoted only where needed (spec/dbus.md 2.3). */

@@ -7,6 +7,7 @@ import { readOSRelease } from './jobs-os-release.ts'
 import { writeFiles } from './jobs-write-files.ts'
 import { cloneRootTree, coverKernelDirectories } from './jobs-root-tree.ts'
 import { detachPath, holdersOf } from './jobs-unmount.ts'
+import { readSystemIdentity } from './jobs-system-identity.ts'
 import type { Identity } from './thread-identity.ts'
 
 /** Where a job works: beside the root directory of a machine's leader. */
@@ -44,7 +45,8 @@ export const jobs = {
   openRootDirectory,
   openTerminal,
   readOSRelease,
-  writeFiles
+  writeFiles,
+  readSystemIdentity
 }
 
 export type Jobs = typeof jobs

@@ -37,7 +37,12 @@ const HOST_PACKAGES = [
   'iputils-ping',
   'nftables',
   'procps',
-  'python3-minimal'
+  'python3-minimal',
+  // What images of machines are made with.
+  'btrfs-progs',
+  'e2fsprogs',
+  'fdisk',
+  'squashfs-tools'
 ]
 
 const RECIPES: Readonly<Record<RootName, Recipe>> = {

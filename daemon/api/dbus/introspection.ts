@@ -52,10 +52,13 @@ function propertyXml<T>(name: string, row: PropertyRow<T>): string {
   )
 }
 
-function methodXml<T>(name: string, row: MethodRow<T>): string {
+function methodXml<T>(name: string, row: MethodRow<T>, { namelessArgs }: InterfaceTable<T>): string {
   const args = (shape: MethodRow<T>['in'], direction: string): string =>
     Object.entries(shape)
-      .map(([arg, type]) => `   <arg type="${type}" name="${arg}" direction="${direction}"/>\n`)
+      .map(([arg, type]) => {
+        const argName = namelessArgs === true ? '' : ` name="${arg}"`
+        return `   <arg type="${type}"${argName} direction="${direction}"/>\n`
+      })
       .join('')
   return `  <method name="${name}">\n${args(row.in, 'in')}${args(row.out, 'out')}  </method>\n`
 }
@@ -73,7 +76,7 @@ export function interfaceXml<T>(table: InterfaceTable<T>): string {
       .map(([name, row]) => propertyXml(name, row))
       .join('') +
     Object.entries(table.methods)
-      .map(([name, row]) => methodXml(name, row))
+      .map(([name, row]) => methodXml(name, row, table))
       .join('') +
     Object.entries(table.signals)
       .map(([name, row]) => signalXml(name, row))

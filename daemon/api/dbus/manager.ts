@@ -8,16 +8,16 @@ import type { Machine, Registration } from '../../machine/machine.ts'
 import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine } from './machine.ts'
 import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
+import * as images from './image.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { openLogin, openPTY, openShell } from './machine-terminals.ts'
 import type { ActionName } from '../polkit-actions.ts'
-import { escapeLabel } from './object-path.ts'
+import { escapeLabel, MANAGER_PATH } from './object-path.ts'
 import type { MachineTarget } from '../machine-access.ts'
 import { closeRegistration, refuseTakenName, takeIn } from '../take-in.ts'
 import { readFixedRegistration, readRegistration } from './registration.ts'
 import { method, type Args, type Caller, type Grant, type InterfaceTable, type MethodRow, type Shape } from './table.ts'
 
-export const MANAGER_PATH = '/org/freedesktop/machine1'
 export const MACHINE_PREFIX = `${MANAGER_PATH}/machine`
 const EINVAL = 22
 const PID_MAX = 0x7fffffff
@@ -179,8 +179,10 @@ export const managerTable: InterfaceTable<Manager> = {
   properties: {},
   methods: {
     GetMachine: getMachine,
+    GetImage: images.getImage,
     GetMachineByPID: getMachineByPID,
     ListMachines: listMachines,
+    ListImages: images.listImages,
     CreateMachine: registering('create-machine', { ...identity, ...scope }, fixed, create),
     CreateMachineWithNetwork: registering('create-machine', { ...identity, ifindices: 'ai', ...scope }, fixed, create),
     CreateMachineEx: registering('create-machine', { name: 's', properties: 'a(sv)', ...scope }, extended, create),
@@ -203,6 +205,10 @@ export const managerTable: InterfaceTable<Manager> = {
     CopyToMachineWithFlags: byName(copyToWithFlags),
     OpenMachineRootDirectory: byName(openRootDirectory),
     GetMachineUIDShift: byName(getUIDShift),
+    GetImageHostname: images.byImageName(images.getHostname),
+    GetImageMachineID: images.byImageName(images.getMachineID),
+    GetImageMachineInfo: images.byImageName(images.getMachineInfo),
+    GetImageOSRelease: images.byImageName(images.getOSRelease),
     MapFromMachineUser: mapFromMachine('uid'),
     MapToMachineUser: mapToMachine('uid'),
     MapFromMachineGroup: mapFromMachine('gid'),

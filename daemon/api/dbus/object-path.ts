@@ -1,3 +1,6 @@
+/** The path of the manager; all others but the log's are below it. */
+export const MANAGER_PATH = '/org/freedesktop/machine1'
+
 /**
  * Writes a name as one element of an object path (spec/dbus.md 5.2): letters stay, digits stay but in front,
  * every other byte becomes `_` and two hex digits, and the empty name is `_`.

@@ -3,13 +3,14 @@ import type { Connection } from '../../bus/connection.ts'
 import type { Authority } from '../../bus/polkit.ts'
 import type { Manager } from '../../manager.ts'
 import type { Machine } from '../../machine/machine.ts'
+import { IMAGE_PREFIX, imageTable } from './image.ts'
 import { interfaceXml, nodeXml } from './introspection.ts'
 import { logControlTable } from './log-control.ts'
 import type { MachineTarget } from '../machine-access.ts'
 import { machineTable } from './machine.ts'
-import { MACHINE_PREFIX, MANAGER_PATH, machineOfCaller, machinePath, managerTable } from './manager.ts'
+import { MACHINE_PREFIX, machineOfCaller, machinePath, managerTable } from './manager.ts'
 import { mountTable } from './mount.ts'
-import { escapeLabel, unescapeLabel } from './object-path.ts'
+import { escapeLabel, MANAGER_PATH, unescapeLabel } from './object-path.ts'
 import { BusServer } from './server.ts'
 import type { Caller } from './table.ts'
 
@@ -20,6 +21,7 @@ const INTERFACES: readonly (readonly [path: string, name: string, xml: string])[
   [MANAGER_PATH, managerTable.name, interfaceXml(managerTable)],
   [MANAGER_PATH, mountTable.name, interfaceXml(mountTable)],
   [MACHINE_PREFIX, machineTable.name, interfaceXml(machineTable)],
+  [IMAGE_PREFIX, imageTable.name, interfaceXml(imageTable)],
   [LOG_CONTROL_PATH, logControlTable.name, interfaceXml(logControlTable)]
 ]
 
@@ -44,6 +46,15 @@ export function serve(manager: Manager, connection: Connection, driver: BusDrive
     machineTable,
     (label, caller) => findMachine(manager, label, caller),
     () => manager.machines.names().map(escapeLabel)
+  )
+  server.mountFallback(
+    IMAGE_PREFIX,
+    imageTable,
+    async (label) => {
+      const image = await manager.images.find(unescapeLabel(label))
+      return image && { manager, image }
+    },
+    async () => (await manager.images.list()).map(({ name }) => escapeLabel(name))
   )
   server.mount(LOG_CONTROL_PATH, logControlTable, { identifier: 'systemd-machined', target: 'auto' })
   connection.onMethodCall = (message) => server.handle(message)

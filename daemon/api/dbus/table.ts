@@ -22,7 +22,7 @@ export interface Values {
   'a{ss}': Record<string, string>
   'a(sv)': [string, Variant][]
   'a(ssso)': EncodedStruct[]
-  'a(ssbttto)': [string, string, boolean, bigint, bigint, bigint, string][]
+  'a(ssbttto)': EncodedStruct[]
   'a(iay)': [number, Buffer][]
   'a(st)': [string, bigint][]
   'a(ssb)': [string, string, boolean][]
@@ -111,4 +111,6 @@ export interface InterfaceTable<T> {
   readonly methods: Readonly<Record<string, MethodRow<T>>>
   readonly properties: Readonly<Record<string, PropertyRow<T>>>
   readonly signals: Readonly<Record<string, SignalRow>>
+  /** Introspection leaves the names of arguments out. */
+  readonly namelessArgs?: true
 }

@@ -1,0 +1,81 @@
+import { isSystemError } from '../base/errors.ts'
+import { parse } from './env-file.ts'
+import { readFileInside } from './inside-file.ts'
+import { closeFd, openat2 } from './libc.ts'
+import { firstOf, OS_RELEASE_LIMIT } from './jobs-os-release.ts'
+import type { Place } from './namespace-jobs.ts'
+
+/** More than any of these files has a use for. */
+const FILE_LIMIT = 1024 * 1024
+const HOSTNAME_MAX = 64
+const O_PATH_DIRECTORY = 0x200000 | 0x10000
+
+/** What the files of a system tree say of it; empty where they say nothing or cannot be read. */
+export interface SystemIdentity {
+  readonly hostname: string
+  /** 32 hex digits or nothing. */
+  readonly machineId: string
+  readonly machineInfo: readonly (readonly [string, string])[]
+  readonly osRelease: readonly (readonly [string, string])[]
+}
+
+/**
+ * Reads hostname(5), machine-id(5), machine-info(5) and os-release(5) of the tree below a directory, of which no link leads
+ * out. Throws what opening the directory does.
+ */
+export function readSystemIdentity({ rootFd }: Place, directory: string): SystemIdentity {
+  const tree = openat2(rootFd, directory, O_PATH_DIRECTORY)
+  try {
+    const read = (path: string): string => readFileInside(tree, path, FILE_LIMIT)
+    return {
+      hostname: ifReadable('', () => readHostname(read('etc/hostname'))),
+      machineId: ifReadable('', () => readMachineId(read('etc/machine-id'))),
+      machineInfo: ifReadable([], () => readPairs(read('etc/machine-info'))),
+      osRelease: ifReadable([], () => readPairs(firstOf((path) => readFileInside(tree, path, OS_RELEASE_LIMIT))))
+    }
+  } finally {
+    closeFd(tree)
+  }
+}
+
+function ifReadable<T>(otherwise: T, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (isSystemError(error)) return otherwise
+    throw error
+  }
+}
+
+/**
+ * The first line that is neither empty nor a comment, made a host name: other characters are left out, `?` and `$`, which
+ * stand for parts to be filled in, are not.
+ */
+export function readHostname(text: string): string {
+  const line = text
+    .split(/[\n\r]/)
+    .map((line) => line.trim())
+    .find((line) => line !== '' && !line.startsWith('#'))
+  let name = ''
+  for (const char of line ?? '') {
+    if (name.length === HOSTNAME_MAX) break
+    const isAfterMark = name === '' || name.endsWith('.')
+    if (char === '.' ? !isAfterMark && !name.endsWith('-') : char === '-' ? !isAfterMark : /[A-Za-z0-9?$]/.test(char)) {
+      name += char
+    }
+  }
+  name = name.replace(/[.-]$/, '')
+  return name.endsWith('-') ? '' : name
+}
+
+/** An id as it is written there; nothing for one that is none yet or all zero. */
+export function readMachineId(text: string): string {
+  const id = /^([0-9a-fA-F]{32})\n?$/.exec(text)?.[1]?.toLowerCase() ?? ''
+  return /^0*$/.test(id) ? '' : id
+}
+
+/** Assignments of any name. A file with one that is no UTF-8 counts for nothing. */
+export function readPairs(text: string): [string, string][] {
+  const pairs = [...parse(text, { cEscapes: false, anyKey: true })]
+  return pairs.some((pair) => pair.join('').includes('\ufffd')) ? [] : pairs
+}

@@ -1,0 +1,129 @@
+import { checked, declare } from './libc.ts'
+
+/*
+ * What statx(2) says, links followed: with the time a file was made, its attributes and its mount, of which Node's own
+ * fs.Stats has none.
+ */
+
+const c = {
+  statx: declare<(fd: number, name: Buffer, flags: number, mask: number, into: Buffer) => number>('statx', 'int', [
+    'int',
+    'void *',
+    'int',
+    'uint',
+    'void *'
+  ]),
+  fstatfs: declare<(fd: number, into: Buffer) => number>('fstatfs', 'int', ['int', 'void *']),
+  getxattr: declare<(path: string, name: string, into: Buffer, size: number) => number>('getxattr', 'long', [
+    'str',
+    'str',
+    'void *',
+    'size_t'
+  ])
+}
+
+/** All that is asked for: the basic fields, the time of birth, the number of the mount. */
+const MASK = 0x7ff | 0x800 | 0x1000
+const ATTRIBUTES = 8
+const UID = 20
+const MODE = 28
+const INODE = 32
+const SIZE = 40
+const BLOCKS = 48
+const ATIME = 64
+const BIRTH = 80
+const CTIME = 96
+const MTIME = 112
+const MOUNT = 144
+const BIRTH_KNOWN = 0x800
+const IMMUTABLE = 0x10
+const READ_ONLY = 1
+const FLAGS_OF_STATFS = 80
+
+export type FileKind = 'directory' | 'regular' | 'block' | 'other'
+const kinds: Readonly<Record<number, FileKind>> = { 0o040000: 'directory', 0o100000: 'regular', 0o060000: 'block' }
+
+/** What is known of a file, read from the kernel's own structure as needed. Times are in microseconds since 1970. */
+export class FileStatus {
+  readonly raw = Buffer.alloc(256)
+
+  /** Looks at a name in an open directory, or at a path when it is absolute. The name ends with a zero. */
+  read(directory: number, name: Buffer): void {
+    checked(c.statx(directory, name, 0, MASK, this.raw), 'statx')
+  }
+
+  /** Whether nothing is different, leaving the time of last access aside. */
+  equals({ raw }: FileStatus): boolean {
+    return raw.compare(this.raw, 0, ATIME, 0, ATIME) === 0 && raw.compare(this.raw, BIRTH, 256, BIRTH, 256) === 0
+  }
+
+  get kind(): FileKind {
+    return kinds[this.raw.readUInt16LE(MODE) & 0o170000] ?? 'other'
+  }
+
+  /** Whether there is a write bit for anyone. */
+  get isWritable(): boolean {
+    return (this.raw.readUInt16LE(MODE) & 0o222) !== 0
+  }
+
+  /** As chattr(1) sets it. */
+  get isImmutable(): boolean {
+    return (this.raw.readUInt32LE(ATTRIBUTES) & IMMUTABLE) !== 0
+  }
+
+  get uid(): number {
+    return this.raw.readUInt32LE(UID)
+  }
+
+  get inode(): bigint {
+    return this.raw.readBigUInt64LE(INODE)
+  }
+
+  /** Bytes. */
+  get size(): bigint {
+    return this.raw.readBigUInt64LE(SIZE)
+  }
+
+  /** Bytes on the disk. */
+  get allocated(): bigint {
+    return this.raw.readBigUInt64LE(BLOCKS) * 512n
+  }
+
+  /** When it was made; undefined where the file system does not say. */
+  get birth(): bigint | undefined {
+    return (this.raw.readUInt32LE(0) & BIRTH_KNOWN) === 0 ? undefined : this.#time(BIRTH)
+  }
+
+  /** When its content changed. */
+  get modified(): bigint {
+    return this.#time(MTIME)
+  }
+
+  /** When anything about it changed, extended attributes included. */
+  get changed(): bigint {
+    return this.#time(CTIME)
+  }
+
+  /** The number of the mount it is reached by, which another can get later. */
+  get mount(): bigint {
+    return this.raw.readBigUInt64LE(MOUNT)
+  }
+
+  #time(at: number): bigint {
+    return this.raw.readBigInt64LE(at) * 1_000_000n + BigInt(Math.floor(this.raw.readUInt32LE(at + 8) / 1000))
+  }
+}
+
+/** Whether an open file (O_PATH will do) is on a mount or a file system that is read-only. */
+export function isOnReadOnlyMount(fd: number): boolean {
+  const status = Buffer.alloc(120)
+  checked(c.fstatfs(fd, status), 'fstatfs')
+  return (status.readUInt32LE(FLAGS_OF_STATFS) & READ_ONLY) !== 0
+}
+
+/** An extended attribute, links followed; undefined when it is longer than `limit` bytes, not there or not to be had. */
+export function readAttribute(path: string, name: string, limit: number): Buffer | undefined {
+  const value = Buffer.alloc(limit)
+  const length = c.getxattr(path, name, value, limit)
+  return length === -1 ? undefined : value.subarray(0, length)
+}
