@@ -33,7 +33,7 @@ export class Manager {
   readonly config = readConfig()
   readonly networks: Networks
   readonly images = new Images(systemPlaces)
-  readonly metadata = new MetadataReader(this.workers)
+  readonly metadata = new MetadataReader(this.images, this.workers)
   readonly #state: StateDirectory
 
   constructor(systemd: ServiceManager, networkd: Networkd) {

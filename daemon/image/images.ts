@@ -13,6 +13,9 @@ const DEADLINE_MS = 10_000
 const KEEP_MS = 60_000
 const MOST_STUCK = 2
 
+/** What is searched for. */
+type What = { readonly name: string } | { readonly all: true } | { readonly path: string }
+
 interface Waiting {
   readonly resolve: (found: Found) => void
   readonly reject: (error: unknown) => void
@@ -47,7 +50,7 @@ export class Images {
    * ETIMEDOUT for a file system that does not answer, EBUSY while earlier searches hang in one.
    */
   async find(name: string): Promise<Image | undefined> {
-    const found = await this.#search(name)
+    const found = await this.#search({ name })
     return 'image' in found ? found.image : undefined
   }
 
@@ -66,6 +69,11 @@ export class Images {
     return this.#next
   }
 
+  /** Throws EBUSY while an image is run or changed by anybody, and as find(). */
+  async requireUnused({ path }: Image): Promise<void> {
+    await this.#search({ path })
+  }
+
   /** Ends the thread; who waits gets ECANCELED. */
   close(): void {
     clearTimeout(this.#idle)
@@ -76,7 +84,7 @@ export class Images {
 
   #list(): Promise<readonly Image[]> {
     this.#next = undefined
-    const search = this.#search(undefined)
+    const search = this.#search({ all: true })
     const searcher = this.#searcher
     const images = search.then((found) => {
       if (searcher === undefined) return []
@@ -94,14 +102,14 @@ export class Images {
     return images
   }
 
-  #search(name: string | undefined): Promise<Found> {
+  #search(what: What): Promise<Found> {
     return new Promise((resolve, reject) => {
       if (this.#stuck >= MOST_STUCK) throw systemError(os.errno.EBUSY, 'search')
       const searcher = (this.#searcher ??= this.#start())
       const deadline = setTimeout(() => {
         this.#abandon(searcher)
       }, DEADLINE_MS)
-      const search: Search = { id: ++this.#searches, name }
+      const search: Search = { id: ++this.#searches, ...what }
       searcher.waiting.set(search.id, { resolve, reject, deadline })
       clearTimeout(this.#idle)
       // Only a thread whose answer is awaited keeps the process alive.
