@@ -70,7 +70,10 @@ export class Polkit implements Authority {
     }
     signal?.addEventListener('abort', cancel)
     try {
-      return await this.#ask(question, cancellation)
+      const answer = await this.#ask(question, cancellation)
+      // It may have answered before it knew.
+      signal?.throwIfAborted()
+      return answer
     } catch (error) {
       signal?.throwIfAborted()
       if (isDBusError(error) && denials.has(error.type)) return denied

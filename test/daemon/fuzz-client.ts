@@ -258,7 +258,8 @@ async function lane(random: Random): Promise<void> {
       if (next.path === first.path) messages.push(next.message)
     }
     left -= messages.length
-    answered += await converse(random, first.path, messages)
+    const calls = await converse(random, first.path, messages)
+    answered += calls
   }
 }
 

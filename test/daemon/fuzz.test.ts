@@ -6,7 +6,7 @@ import { projectDirectory } from '../host/root.ts'
 import { daemonPid, openDescriptors, residentMemory } from './stress.ts'
 
 const SEED = 20_262
-const WARM_UP = 20_000
+const WARM_UP = 10_000
 const MESSAGES = 200_000
 const GROWTH_MIB = 15
 // Beside the daemon, where it finds koffi.

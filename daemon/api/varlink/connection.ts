@@ -1,4 +1,5 @@
-import { isSystemError } from '../../base/errors.ts'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../../base/errors.ts'
 import { log } from '../../base/log.ts'
 import { closeFd, send } from '../../linux/libc.ts'
 import { Poll, type PollEvents } from '../../linux/poll.ts'
@@ -63,7 +64,7 @@ export class Connection {
   /** Aborted when the peer is gone. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController()
-    if (this.#closed) this.#abort.abort()
+    if (this.#closed) this.#abort.abort(gone())
     return this.#abort.signal
   }
 
@@ -90,7 +91,7 @@ export class Connection {
     this.#host.admission.hold(this.peer.uid, -this.#held)
     this.peer.close()
     this.#poll.close()
-    this.#abort?.abort()
+    this.#abort?.abort(gone())
     this.#host.onClose(this)
   }
 
@@ -216,4 +217,9 @@ export class Connection {
     } else if (!isSystemError(error)) log.error({ err: error }, 'A Varlink connection failed because of a bug')
     this.close()
   }
+}
+
+/** What a call fails with that nobody waits for any more. */
+function gone(): Error {
+  return systemError(os.errno.ECANCELED, 'recvmsg')
 }

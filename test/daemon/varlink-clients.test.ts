@@ -1,0 +1,182 @@
+import t from 'tap'
+import { TestHost } from '../host/host.ts'
+import { Client } from './client.ts'
+import { callOne, HOOK_SOCKET, MACHINE_SOCKET } from './varlink-client.ts'
+
+const M = 'io.systemd.Machine'
+const USER = 'alice'
+const ADDRESS = '192.0.2.7'
+
+const host = await TestHost.start({ root: 'testing' })
+t.teardown(() => host.stop())
+const client = new Client(host)
+await host.run(['useradd', USER])
+await host.startContainer('veiled', ['-U', '--network-veth'])
+
+t.test('users and groups of a container have names', async (t) => {
+  const uid = (await client.call('MapFromMachineUser', 'su', 'veiled', '0')).stdout.replace('u ', '')
+  const shown = await client.output('userdbctl', '--no-pager', 'user', 'vu-veiled-0')
+  t.match(shown, 'UID 0 of Container veiled')
+  t.match(shown, `UID: ${uid}`)
+  t.match(await client.output('userdbctl', '--no-pager', 'group', `vg-veiled-0`), 'GID 0 of Container veiled')
+  t.match(await client.output('getent', 'passwd', uid), `vu-veiled-0:x:${uid}:65534:UID 0 of Container veiled:/:`)
+  await host.run(['sh', '-c', `touch /run/theirs; chown ${uid}:${uid} /run/theirs`])
+  t.match(await client.output('ls', '-l', '/run/theirs'), ' vu-veiled-0 vg-veiled-0 ')
+})
+
+t.test('resolved finds a container by its name', async (t) => {
+  const leader = await client.leader('veiled')
+  await host.run(['nsenter', '-t', leader, '-n', 'ip', 'address', 'add', `${ADDRESS}/24`, 'dev', 'host0'])
+  await host.run(['nsenter', '-t', leader, '-n', 'ip', 'link', 'set', 'host0', 'up'])
+  await host.run(['systemctl', 'start', 'systemd-resolved.service'])
+  const query = (name: string) => host.run(['resolvectl', 'query', '-4', name], { reject: false })
+  await host.waitFor(async () => (await query('veiled')).stdout.includes(ADDRESS), 'resolved to ask the hook')
+  t.match((await query('VEILED')).stdout, ADDRESS)
+  t.match(
+    (await host.run(['resolvectl', 'query', '--type=MX', 'veiled'], { reject: false })).stderr,
+    /does not have any RR/
+  )
+  t.notMatch((await query('www.veiled')).stderr, /not found/, 'what is below is left to others')
+})
+
+t.test('mkosi registers by a plain PID, and gets a scope when it wants one', async (t) => {
+  const leader = Number(await client.startProcess('mkosi'))
+  const machine = { name: 'image', class: 'vm', service: 'mkosi', leader, vSockCid: 77, sshAddress: 'vsock/77' }
+  const parameters = JSON.stringify({ ...machine, sshPrivateKeyPath: '/nowhere', allocateUnit: true })
+  t.equal(await client.output('varlinkctl', 'call', MACHINE_SOCKET, `${M}.Register`, parameters), '')
+  t.match(await host.readFile(`/proc/${String(leader)}/cgroup`), 'machine-image.scope', 'it is in its scope already')
+  const { parameters: record } = await callOne(host, `${M}.List`, { name: 'image' })
+  t.match(record, { name: 'image', class: 'vm', service: 'mkosi', vSockCid: 77, unit: 'machine-image.scope' })
+  const all = await client.output(
+    'varlinkctl',
+    '--more',
+    'call',
+    MACHINE_SOCKET,
+    `${M}.List`,
+    '{"acquireMetadata":"graceful"}'
+  )
+  for (const name of ['.host', 'image', 'veiled']) t.match(all, `"name":"${name}"`)
+  t.match(all, '"OSRelease":["PRETTY_NAME=')
+  await host.run(['machinectl', 'terminate', 'image'])
+  await client.waitTillGone('image')
+})
+
+t.test('who follows the filter of the hook learns of each machine that comes and goes', async (t) => {
+  const follower = host.spawn([
+    'varlinkctl',
+    '--more',
+    'call',
+    HOOK_SOCKET,
+    'io.systemd.Resolve.Hook.QueryFilter',
+    '{}'
+  ])
+  let seen = ''
+  follower.stdout.setEncoding('utf8').on('data', (text: string) => (seen += text))
+  const last = (): string => seen.trimEnd().split('\u001e').at(-1) ?? ''
+  await host.waitFor(() => last() === '{"filterDomains":["veiled"]}', 'the present state')
+  await client.register('short', await client.startProcess('short'))
+  await host.waitFor(() => last() === '{"filterDomains":["veiled","short"]}', 'the new machine')
+  await client.call('UnregisterMachine', 's', 'short')
+  await host.waitFor(() => last() === '{"filterDomains":["veiled"]}', 'the machine to be gone')
+  follower.kill()
+  t.end()
+})
+
+const RULES = `
+polkit.addRule(function (action, subject) {
+  if (subject.user != "${USER}") return polkit.Result.NOT_HANDLED
+  if (action.id == "org.freedesktop.machine1.register-machine") return polkit.Result.YES
+  if (action.id != "org.freedesktop.machine1.manage-machines") return polkit.Result.NOT_HANDLED
+  if (action.lookup("verb") == "terminate" && action.lookup("name") == "roots") return polkit.Result.NO
+  if (action.lookup("verb") == "kill") {
+    polkit.spawn(["sh", "-c", "echo asked >/run/asked; cat /run/go"])
+    return polkit.Result.YES
+  }
+  return polkit.Result.NOT_HANDLED
+})
+`
+
+t.test('users do what polkit lets them', async (t) => {
+  const asUser = { user: USER }
+  await host.run(['systemd-run', '-q', '--collect', '--unit=own', `--uid=${USER}`, 'sleep', 'infinity'])
+  const leader = Number(await client.output('systemctl', 'show', '-P', 'MainPID', 'own.service'))
+  const own = { name: 'own', class: 'container', leader }
+  const roots = Number(await client.startProcess('roots'))
+  await client.register('roots', String(roots))
+  const needsPassword = { error: 'io.systemd.InteractiveAuthenticationRequired' }
+  const denied = { error: 'org.varlink.service.PermissionDenied' }
+
+  t.strictSame(await callOne(host, `${M}.Register`, own, asUser), needsPassword)
+  t.strictSame(await callOne(host, `${M}.Terminate`, { name: 'nope' }, asUser), { error: `${M}.NoSuchMachine` })
+  t.match(await callOne(host, `${M}.List`, { name: 'roots' }, asUser), { parameters: { name: 'roots' } })
+  t.strictSame(await callOne(host, `${M}.List`, { name: 'roots', acquireMetadata: 'yes' }, asUser), needsPassword)
+  t.strictSame(await callOne(host, 'io.systemd.service.SetLogLevel', { level: 7 }, asUser), {
+    ...denied,
+    parameters: { level: 7 }
+  })
+  await host.writeFile('/etc/polkit-1/rules.d/10-test.rules', RULES)
+  const isLetIn = async (): Promise<boolean> => (await callOne(host, `${M}.Register`, own, asUser)).error === undefined
+  await host.waitFor(isLetIn, 'polkit to load the rule')
+  t.match(
+    (await callOne(host, `${M}.List`, { name: 'own' })).parameters?.['UID'],
+    Number(await client.output('id', '-u', USER))
+  )
+  const alien = { name: 'alien', class: 'container', leader: Number(await client.startProcess('alien')) }
+  t.strictSame(await callOne(host, `${M}.Register`, alien, asUser), denied, "another's process")
+  t.strictSame(await callOne(host, `${M}.Terminate`, { name: 'roots' }, asUser), denied)
+  t.strictSame(await callOne(host, `${M}.Unregister`, { name: 'roots' }, asUser), needsPassword)
+
+  await t.test('a machine that went while polkit was thinking is not acted on', async (t) => {
+    await host.run(['mkfifo', '-m', '666', '/run/asked', '/run/go'])
+    const pending = callOne(host, `${M}.Kill`, { name: 'roots', signal: 9 }, asUser)
+    await host.run(['cat', '/run/asked'])
+    await client.call('UnregisterMachine', 's', 'roots')
+    await host.run(['sh', '-c', 'echo go >/run/go'])
+    t.strictSame(await pending, { error: `${M}.NoSuchMachine` })
+    t.equal(await client.output('systemctl', 'is-active', 'roots.service'), 'active')
+  })
+
+  await t.test('one who hangs up meanwhile is not acted for', async (t) => {
+    await client.register('roots', String(roots))
+    const message = JSON.stringify({ method: `${M}.Kill`, parameters: { name: 'roots', signal: 9 } })
+    const script = `
+import socket
+peer = socket.socket(socket.AF_UNIX)
+peer.connect("${MACHINE_SOCKET}")
+peer.sendall(b'${message}\\0')
+open("/run/asked").read()`
+    await host.run(['python3', '-c', script], asUser)
+    await host.run(['sh', '-c', 'echo go >/run/go'])
+    t.match(await callOne(host, `${M}.Kill`, { name: 'roots', signal: 'CONT' }), {})
+    t.equal(await client.output('systemctl', 'is-active', 'roots.service'), 'active')
+  })
+
+  await t.test('the owner needs nobody', async (t) => {
+    t.strictSame(await callOne(host, `${M}.Terminate`, { name: 'own' }, asUser), {})
+    await client.waitTillGone('own')
+  })
+})
+
+t.test('no user gets all connections', async (t) => {
+  const script = `
+import socket
+peers = []
+for _ in range(200):
+    peer = socket.socket(socket.AF_UNIX)
+    peer.connect("${MACHINE_SOCKET}")
+    peers.append(peer)
+alive = 0
+for peer in peers:
+    try:
+        peer.sendall(b'{"method":"io.systemd.service.Ping"}\\0')
+        alive += peer.recv(10) == b'{}\\0'
+    except OSError:
+        pass
+print(alive)`
+  t.equal((await host.run(['python3', '-c', script], { user: USER })).stdout, '128')
+  t.strictSame(await callOne(host, 'io.systemd.service.Ping'), {})
+})
+
+t.test('nothing of this was a bug to the daemon', async (t) => {
+  t.notMatch(await client.output('journalctl', '-u', 'systemd-machined', '-o', 'cat', '--no-pager'), 'because of a bug')
+})
