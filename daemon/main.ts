@@ -3,11 +3,13 @@ import { readCommandLine } from './command-line.ts'
 import { log, useEnvironment, useSink } from './base/log.ts'
 import { version } from './base/version.ts'
 import { serve } from './api/dbus/serve.ts'
-import { serveVarlink } from './api/varlink/serve.ts'
+import { VarlinkServers } from './api/varlink/serve.ts'
 import { BusDriver } from './bus/driver.ts'
 import { Connection } from './bus/connection.ts'
-import { Polkit } from './bus/polkit.ts'
+import { OwnName } from './bus/own-name.ts'
 import { ServiceManager } from './bus/systemd.ts'
+import { exitWhenIdle } from './idle-exit.ts'
+import { systemInstance, userInstance, type Instance } from './instance.ts'
 import { JournalQueue, stderrIsJournal } from './linux/journal.ts'
 import { exitAtOnce } from './linux/libc.ts'
 import { notify, watchdogInterval } from './linux/notify.ts'
@@ -15,34 +17,41 @@ import { Manager } from './manager.ts'
 import { Networkd } from './network/networkd.ts'
 
 const NAME = 'org.freedesktop.machine1'
-const DO_NOT_QUEUE = 4
 
 /** The daemon's life, in the order of spec/dbus.md 1.2. What is asked of the bus on the way is awaited only at the end. */
-async function run(): Promise<void> {
+async function run(instance: Instance): Promise<void> {
   process.umask(0o022)
   useEnvironment()
   if (stderrIsJournal()) logToJournal()
   process.on('exit', exitAtOnce)
-  const connection = await Connection.open()
+  const connection = await Connection.open(instance.bus)
   connection.onClose = () => {
-    fail(new Error('Connection to the system bus was lost'))
+    fail(new Error('Connection to the bus was lost'))
   }
   const systemd = new ServiceManager(connection)
   const networkd = new Networkd(connection)
-  const manager = new Manager(systemd, networkd)
-  const authority = new Polkit(connection)
+  const manager = new Manager(instance, systemd, networkd)
+  const name = new OwnName(connection, NAME)
+  const authority = instance.authority(connection)
   serve(manager, connection, new BusDriver(connection), authority)
+  const varlink = new VarlinkServers({ manager, authority, version: version() })
+  const { machines, operations } = manager
+  const exit = exitAfter(connection)
+  exitWhenIdle(instance.idleMs, { connection, varlink, machines, operations, name, exit })
   const started = Promise.all([
-    systemd.subscribe(manager.machines),
-    claimBusName(connection),
+    systemd.subscribe(machines),
+    name.claim(),
     manager.enumerate(),
     // Without networks of ours nobody needs to know.
     manager.config.network.manage === 'no' ? undefined : networkd.watch()
   ])
   holdCalls(connection, started)
   await started
-  serveVarlink({ manager, authority, version: version(), directory: '/run/systemd' })
-  stopOnSignals(connection, manager)
+  varlink.listen()
+  stopOnSignals(() => {
+    operations.close()
+    exit()
+  })
   feedWatchdog()
   notify(['READY=1', 'STATUS=Processing requests...'])
   void manager.recoverNetworks()
@@ -62,26 +71,19 @@ function holdCalls(connection: Connection, started: Promise<unknown>): void {
   void started.then(() => (connection.onMethodCall = handle))
 }
 
-async function claimBusName(connection: Connection): Promise<void> {
-  const reply = await connection.call({
-    destination: 'org.freedesktop.DBus',
-    path: '/org/freedesktop/DBus',
-    interface: 'org.freedesktop.DBus',
-    member: 'RequestName',
-    signature: 'su',
-    body: [NAME, DO_NOT_QUEUE]
-  })
-  if (reply.body[0] !== 1) throw new Error(`Bus name ${NAME} is already taken`)
+/** Ends the process once all answers are sent. State files stay, machines run on, and the next daemon takes them up. */
+function exitAfter(connection: Connection): () => void {
+  return () => {
+    connection.onClose = () => undefined
+    void connection.flush().finally(() => process.exit(0))
+  }
 }
 
-/** State files stay in place and machines run on; the next daemon takes them up. */
-function stopOnSignals(connection: Connection, manager: Manager): void {
+function stopOnSignals(stop: () => void): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       notify(['STOPPING=1', 'STATUS=Shutting down...'])
-      connection.onClose = () => undefined
-      manager.operations.close()
-      void connection.flush().finally(() => process.exit(0))
+      stop()
     })
   }
 }
@@ -98,5 +100,6 @@ function fail(error: unknown): never {
 
 process.on('uncaughtException', fail)
 process.on('unhandledRejection', fail)
+const scope = readCommandLine(process.argv.slice(2))
 // What it throws is an unhandled rejection.
-if (readCommandLine(process.argv.slice(2))) void run()
+if (scope !== undefined) void run(scope === 'user' ? userInstance(process.env) : systemInstance)

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
-import { readConfig } from './config.ts'
+import type { Config } from './config.ts'
 import { Images } from './image/images.ts'
 import { MetadataReader } from './image/metadata.ts'
-import { systemPlaces } from './image/places.ts'
+import type { Instance } from './instance.ts'
 import { copyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
@@ -14,15 +14,16 @@ import type { Networkd } from './network/networkd.ts'
 import { Networks, type NetworkMember } from './network/networks.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
+import { MountDirectory } from './machine/mount-directory.ts'
 import { RootMounts } from './machine/root-mounts.ts'
 import { StateDirectory } from './machine/state-file.ts'
 
-export const STATE_DIRECTORY = '/run/systemd/machines'
 const NETWORK_STATE_DIRECTORY = '/var/lib/machined/network'
 const NETWORK_RUNTIME_DIRECTORY = '/run/machined/network'
 
 /** All that a call can reach. */
 export class Manager {
+  readonly instance: Instance
   readonly systemd: ServiceManager
   readonly machines: Machines
   readonly network = new NetworkNamespace()
@@ -30,17 +31,21 @@ export class Manager {
   readonly copies = copyThreads()
   readonly operations = new Operations()
   readonly mounts: RootMounts
-  readonly config = readConfig()
+  readonly config: Config
   readonly networks: Networks
-  readonly images = new Images(systemPlaces)
-  readonly metadata = new MetadataReader(this.images, this.workers)
+  readonly images: Images
+  readonly metadata: MetadataReader
   readonly #state: StateDirectory
 
-  constructor(systemd: ServiceManager, networkd: Networkd) {
+  constructor(instance: Instance, systemd: ServiceManager, networkd: Networkd) {
+    this.instance = instance
     this.systemd = systemd
-    this.#state = new StateDirectory(STATE_DIRECTORY)
-    this.machines = new Machines(systemd, this.#state)
-    this.mounts = new RootMounts(this.machines, this.workers)
+    this.config = instance.readConfig()
+    this.images = new Images(instance.images)
+    this.metadata = new MetadataReader(this.images, this.workers)
+    this.#state = new StateDirectory(instance.stateDirectory)
+    this.machines = new Machines(systemd, this.#state, instance.unitOf)
+    this.mounts = new RootMounts(this.machines, this.workers, new MountDirectory(instance.mountDirectory))
     this.networks = new Networks({
       config: this.config.network,
       own: this.network,
@@ -55,9 +60,9 @@ export class Manager {
     })
   }
 
-  /** Adds the host, then takes up what an earlier daemon tracked; a machine that cannot be read spoils no other. */
+  /** Adds the host if it is ours, and what an earlier daemon tracked; a machine that cannot be read spoils no other. */
   async enumerate(): Promise<void> {
-    this.machines.addHost(hostMachine())
+    if (this.instance.hasHost) this.machines.addHost(hostMachine())
     // All are in the registry before the first reply of PID 1 is awaited, and the questions to it go out together.
     await Promise.all(this.#state.list().map((name) => this.#restore(name)))
     void this.mounts.recover()

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 : "${DESTDIR:=}" "${PREFIX:=/usr/local}" "${NODE:=}"
 library=$PREFIX/lib/machined
 units=$PREFIX/lib/systemd/system
+user_units=$PREFIX/lib/systemd/user
 manifest=$DESTDIR$library/manifest
 
 case $NODE in
@@ -50,9 +51,9 @@ link() { # value target
   ln -s "$1" "$DESTDIR$2"
 }
 
-put_if_missing() { # source unit-name
-  if [ ! -e "$DESTDIR/usr/lib/systemd/system/$2" ] && [ ! -e "$DESTDIR/lib/systemd/system/$2" ]; then
-    put "$1" "$units/$2"
+put_if_missing() { # source directory(system or user) unit-name
+  if [ ! -e "$DESTDIR/usr/lib/systemd/$2/$3" ] && [ ! -e "$DESTDIR/lib/systemd/$2/$3" ]; then
+    put "$1" "$PREFIX/lib/systemd/$2/$3"
   fi
 }
 
@@ -69,11 +70,17 @@ chmod -R u=rwX,go=rX "$DESTDIR$library"
 
 put units/systemd-machined.service.in "$units/systemd-machined.service"
 link systemd-machined.service "$units/dbus-org.freedesktop.machine1.service"
-put_if_missing units/machine.slice machine.slice
-put_if_missing units/machines.target machines.target
+put_if_missing units/machine.slice system machine.slice
+put_if_missing units/machines.target system machines.target
 # Varlink clients find the daemon here; systemd before 262 has no such unit.
 put units/systemd-machined.socket "$units/systemd-machined.socket"
 link ../systemd-machined.socket "$units/sockets.target.wants/systemd-machined.socket"
+
+put units/user/systemd-machined.service.in "$user_units/systemd-machined.service"
+link systemd-machined.service "$user_units/dbus-org.freedesktop.machine1.service"
+put_if_missing units/user/machine.slice user machine.slice
+put units/user/systemd-machined.socket "$user_units/systemd-machined.socket"
+link ../systemd-machined.socket "$user_units/sockets.target.wants/systemd-machined.socket"
 
 put cli/bin/machinedctl "$PREFIX/bin/machinedctl" 0755
 # $PATH has /usr/local/bin before /usr/bin.
@@ -84,6 +91,7 @@ put cli/completion/machinectl.bash "$completions/machinectl"
 put cli/completion/_machinedctl "$PREFIX/share/zsh/site-functions/_machinedctl"
 
 put units/org.freedesktop.machine1.service "$PREFIX/share/dbus-1/system-services/org.freedesktop.machine1.service"
+put units/user/org.freedesktop.machine1.service "$PREFIX/share/dbus-1/services/org.freedesktop.machine1.service"
 # /etc comes after /usr/share, so this works with and without the stock policy.
 put dbus-policy/org.freedesktop.machine1.conf /etc/dbus-1/system.d/org.freedesktop.machine1.conf
 # polkit has one directory and wants each action once: the stock file is moved aside, its new name is not *.policy.

@@ -10,10 +10,11 @@ const layers: readonly (readonly string[])[] = [
   ['image', 'network'],
   ['machine'],
   ['config.ts'],
+  ['instance.ts'],
   ['manager.ts'],
   ['api'],
   // Prints what api/ knows of its tables.
-  ['command-line.ts'],
+  ['command-line.ts', 'idle-exit.ts'],
   ['main.ts']
 ]
 

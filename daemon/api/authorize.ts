@@ -11,9 +11,16 @@ const maxAuthorizations = 2
 
 const actionPrefix = 'org.freedesktop.machine1.'
 
-/** What the rule grants to a UID by itself, without asking polkit: to the owner, and to root. */
+const ownUid = process.getuid?.()
+
+/** Whether a user may do all that we can do: root, and whom the daemon runs as. */
+export function isPrivileged(uid: number): boolean {
+  return uid === 0 || uid === ownUid
+}
+
+/** What the rule grants to a UID by itself, without asking polkit: to the owner, and to the privileged. */
 export function grantByUid(rule: AccessRule, uid: number): Grant | undefined {
-  if (uid === 0) return { admin: true }
+  if (isPrivileged(uid)) return { admin: true }
   return rule.owner === uid ? { admin: false } : undefined
 }
 

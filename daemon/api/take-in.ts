@@ -2,6 +2,7 @@ import { explain, MachinedError } from '../base/errors.ts'
 import { ownsProcess, type PidRef } from '../linux/process.ts'
 import { claimName } from '../machine/claim-name.ts'
 import { Machine, type Registration } from '../machine/machine.ts'
+import type { Instance } from '../instance.ts'
 import type { Manager } from '../manager.ts'
 import type { Caller, Grant } from './access.ts'
 
@@ -19,9 +20,10 @@ export async function takeIn(
   grant: Grant,
   track: Track
 ): Promise<{ machine: Machine; known: boolean }> {
-  const { machines } = manager
+  const { instance, machines } = manager
   try {
     const leader = registration.leader as PidRef
+    requireOwnUser(instance, registration.owner)
     requireOwnership(leader, registration.owner, grant)
     const known = await claimName(machines, registration.name, leader)
     if (known !== undefined) {
@@ -37,6 +39,12 @@ export async function takeIn(
     if (machines.find(registration.name)?.registration !== registration) closeRegistration(registration)
     throw error
   }
+}
+
+/** A user's machines are that user's alone, even root has its own place for machines (spec/dbus.md 3.5.4). */
+function requireOwnUser({ user }: Instance, uid: number): void {
+  if (user === undefined || user === uid) return
+  throw new MachinedError('AccessDenied', 'Other users may not register machines with us, sorry.')
 }
 
 /** spec/dbus.md 3.5.4 */

@@ -61,6 +61,11 @@ export class Operations {
     return this.#running
   }
 
+  /** How many are under way. */
+  get size(): number {
+    return this.#running.size
+  }
+
   /**
    * Begins one and gives what `work` comes to. A cancelled one is over for the caller at once, with ECANCELED, but
    * keeps its place until `work` has come to an end, for till then it may hold a thread. Throws LimitsExceeded.

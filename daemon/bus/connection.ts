@@ -103,6 +103,11 @@ export class Connection {
     return this.#bus.name ?? ''
   }
 
+  /** How many calls of ours wait for an answer. */
+  get pendingCalls(): number {
+    return this.#pending.size
+  }
+
   /**
    * Sends a reply, an error or a signal; gives its serial. Throws TypeError or RangeError for a body that does not fit
    * (its descriptors stay the caller's then). After the end of the connection it does nothing.

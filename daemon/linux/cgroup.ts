@@ -12,6 +12,8 @@ const LIMIT = 64 * 1024
 const UNIT_TYPES = 'service|socket|target|device|mount|automount|swap|timer|path|slice|scope'
 const PLAIN_OR_INSTANCE = new RegExp(`^[A-Za-z0-9:_.\\\\-]+(@[A-Za-z0-9:_.\\\\@-]+)?\\.(${UNIT_TYPES})$`)
 
+const HOLDS_USER_UNITS = /^(user@\d+\.service|capsule@.+\.service|session-[A-Za-z0-9]+\.scope)$/
+
 /** The control group of a process as an absolute path below the cgroup root. Throws ESRCH when the process is gone, ENODATA when it is in no group of systemd's. See cgroups(7). */
 export function cgroupPath(pid: number): string {
   const file = `/proc/${String(pid)}/cgroup`
@@ -30,17 +32,26 @@ export function cgroupPath(pid: number): string {
   return path.replace(/ \(deleted\)$/, '')
 }
 
-/**
- * The system unit that a cgroup path lies in, and the rest of the path below the unit's group, '' when directly in it
- * (spec/dbus.md 3.5.6). undefined when the path leads to no unit.
- */
-export function unitOfCgroup(path: string): { unit: string; subgroup: string } | undefined {
+/** A unit, and the rest of a cgroup path below the unit's group, '' when directly in it. */
+export interface UnitPlace {
+  readonly unit: string
+  readonly subgroup: string
+}
+
+/** The unit of the system that a cgroup path lies in (spec/dbus.md 3.5.6). undefined when the path leads to no unit. */
+export function unitOfCgroup(path: string): UnitPlace | undefined {
   const parts = path.split('/').filter((part) => part !== '')
   const start = parts.findIndex((part) => !isSlice(unescapeComponent(part)))
   const first = parts[start]
   if (first === undefined) return undefined
   const unit = unescapeComponent(first)
   return isValidUnitName(unit) ? { unit, subgroup: parts.slice(start + 1).join('/') } : undefined
+}
+
+/** The same of the units of a user's own manager, which are below the system's unit for that manager or for a session. */
+export function userUnitOfCgroup(path: string): UnitPlace | undefined {
+  const outer = unitOfCgroup(path)
+  return outer !== undefined && HOLDS_USER_UNITS.test(outer.unit) ? unitOfCgroup(outer.subgroup) : undefined
 }
 
 /** Whether no process is left in the group and below it. A group that is gone is empty. */

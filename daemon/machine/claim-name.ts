@@ -1,5 +1,5 @@
 import type { PidRef } from '../linux/process.ts'
-import { cgroupPath, unitOfCgroup } from '../linux/cgroup.ts'
+import { cgroupPath } from '../linux/cgroup.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 
@@ -16,15 +16,15 @@ export async function claimName(machines: Machines, name: string, leader: PidRef
   if (holder?.started !== true || holder.class === 'host') return undefined
   if (holder.registration.leader?.equals(leader) === true) return holder
   if (!(await machines.isGoingDown(holder))) return undefined
-  if (!holder.leaderAlive && holder.unit === unitOf(leader)) machines.unregister(holder)
+  if (!holder.leaderAlive && holder.unit === unitOf(machines, leader)) machines.unregister(holder)
   else await removal(machines, holder)
   if (!holder.leaderAlive) machines.unregister(holder)
   return undefined
 }
 
-function unitOf(leader: PidRef): string | undefined {
+function unitOf(machines: Machines, leader: PidRef): string | undefined {
   try {
-    return unitOfCgroup(cgroupPath(leader.pid))?.unit
+    return machines.unitOf(cgroupPath(leader.pid))?.unit
   } catch {
     return undefined
   }

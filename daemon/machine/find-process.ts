@@ -1,10 +1,10 @@
 import { ExplainedError, systemError } from '../base/errors.ts'
-import { cgroupPath, unitOfCgroup } from '../linux/cgroup.ts'
+import { cgroupPath, type UnitPlace } from '../linux/cgroup.ts'
 import { parentPid, type PidRef } from '../linux/process.ts'
-const ENXIO = 6
-
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
+
+const ENXIO = 6
 
 /** The machine a process belongs to: by leader, by unit, then by its ancestors (spec/dbus.md 3.3). */
 export function findMachineOfProcess(machines: Machines, pid: number, process?: PidRef): Machine | undefined {
@@ -17,7 +17,7 @@ export function findMachineOfProcess(machines: Machines, pid: number, process?: 
 
 function byUnit(machines: Machines, pid: number): Machine | undefined {
   try {
-    const found = unitOfCgroup(cgroupPath(pid))
+    const found = machines.unitOf(cgroupPath(pid))
     return found === undefined ? undefined : machines.findByUnit(found.unit)
   } catch {
     return undefined
@@ -25,8 +25,8 @@ function byUnit(machines: Machines, pid: number): Machine | undefined {
 }
 
 /** The unit that holds a process, and its cgroup below that. Throws ENXIO when it is in none, ESRCH when it is gone. */
-export function unitOfLeader(leader: PidRef): { unit: string; subgroup: string } {
-  const found = unitOfCgroup(cgroupPath(leader.pid))
+export function unitOfLeader(machines: Pick<Machines, 'unitOf'>, leader: PidRef): UnitPlace {
+  const found = machines.unitOf(cgroupPath(leader.pid))
   if (found === undefined) {
     const text = `Failed to determine unit of process ${String(leader.pid)} `
     throw new ExplainedError(text, systemError(ENXIO, 'cgroup'))

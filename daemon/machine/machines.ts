@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { ServiceManager, ServiceManagerEvents } from '../bus/systemd.ts'
-import { scopeNameForMachine } from '../linux/cgroup.ts'
+import { scopeNameForMachine, type UnitPlace } from '../linux/cgroup.ts'
 import type { PidRef } from '../linux/process.ts'
 import { Collector } from './collector.ts'
 import { unitOfLeader } from './find-process.ts'
@@ -17,16 +17,15 @@ import { watchMachine, type Watches } from './watches.ts'
 const MACHINE_STARTED = '24d8d4452573402496068381a6312df2'
 const MACHINE_STOPPED = '58432bd3bace477cb514b56381b8a758'
 
-interface Events {
-  new: [machine: Machine]
-  removed: [machine: Machine]
-}
+type Events = Record<'new' | 'removed', [machine: Machine]>
 
 /**
  * The registry: every machine by name, by leader and by unit, and what keeps each in it.
  * Emits `new` when a machine is tracked and its file written, `removed` when its file is gone.
  */
 export class Machines extends EventEmitter<Events> implements ServiceManagerEvents {
+  /** Finds the unit of a cgroup path among those of our PID 1, the system's or a user's. */
+  readonly unitOf: (path: string) => UnitPlace | undefined
   readonly #systemd: ServiceManager
   readonly #state: StateDirectory
   readonly #machines = new Map<string, Machine>()
@@ -38,10 +37,11 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
   readonly #unitChanges = new UnitChanges()
   readonly #collector: Collector
 
-  constructor(systemd: ServiceManager, state: StateDirectory) {
+  constructor(systemd: ServiceManager, state: StateDirectory, unitOf: Machines['unitOf']) {
     super()
     // One for each registration that waits for its name.
     this.setMaxListeners(0)
+    this.unitOf = unitOf
     this.#systemd = systemd
     this.#state = state
     this.#collector = new Collector(systemd, {
@@ -90,7 +90,7 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
   register(machine: Machine): void {
     const leader = machine.registration.leader
     if (leader === undefined) throw new MachinedError('InvalidArgs', 'Invalid leader PID')
-    const { unit, subgroup } = unitOfLeader(leader)
+    const { unit, subgroup } = unitOfLeader(this, leader)
     machine.unit = unit
     // Where PID 1 knows only whole units, the payload has one to itself: nspawn may even move it about in there later.
     machine.subgroup = this.#systemd.hasSubgroups ? subgroup : ''

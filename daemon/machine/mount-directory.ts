@@ -27,7 +27,7 @@ export class MountDirectory {
   readonly #leaders: string
   readonly #empty: string
 
-  constructor(path = '/run/machine') {
+  constructor(path: string) {
     this.#path = path
     this.#leaders = join(path, '.#leaders')
     this.#empty = join(path, '.#empty')

@@ -15,7 +15,7 @@ export class RootMounts {
   /** The last thing to be done to each name: one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>()
 
-  constructor(machines: Machines, workers: NamespaceWorkers, directory = new MountDirectory()) {
+  constructor(machines: Machines, workers: NamespaceWorkers, directory: MountDirectory) {
     this.#machines = machines
     this.#workers = workers
     this.#directory = directory

@@ -50,7 +50,15 @@ const RECIPES: Readonly<Record<RootName, Recipe>> = {
   debian13: { suite: 'trixie', packages: [...HOST_PACKAGES, 'nodejs', 'make'], copyNode: false },
   testing: {
     suite: 'testing',
-    packages: [...HOST_PACKAGES, 'libstdc++6', 'dbus-broker', 'libnss-systemd', 'systemd-userdbd', 'systemd-resolved'],
+    packages: [
+      ...HOST_PACKAGES,
+      'libstdc++6',
+      'dbus-broker',
+      'dbus-user-session',
+      'libnss-systemd',
+      'systemd-userdbd',
+      'systemd-resolved'
+    ],
     copyNode: true,
     // The package makes itself the bus of the system; here that is for TestHost.start() to say.
     customize: ['systemctl --root="$1" disable dbus-broker.service']

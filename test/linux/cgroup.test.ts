@@ -6,6 +6,7 @@ import {
   isValidUnitName,
   scopeNameForMachine,
   unitOfCgroup,
+  userUnitOfCgroup,
   watchCgroupEvents
 } from '../../daemon/linux/cgroup.ts'
 
@@ -33,6 +34,29 @@ t.test('unit of a cgroup', (t) => {
     '/.slice/a.service'
   ]) {
     t.equal(unitOfCgroup(path), undefined, path)
+  }
+  t.end()
+})
+
+t.test("unit of a user's own manager", (t) => {
+  const manager = '/user.slice/user-1000.slice/user@1000.service'
+  t.same(userUnitOfCgroup(`${manager}/app.slice/a.service/b`), { unit: 'a.service', subgroup: 'b' })
+  t.same(userUnitOfCgroup(`${manager}/init.scope`), { unit: 'init.scope', subgroup: '' })
+  t.same(userUnitOfCgroup('/capsule.slice/capsule@x.service/app.slice/a.scope'), { unit: 'a.scope', subgroup: '' })
+  t.same(userUnitOfCgroup('/user.slice/user-1000.slice/session-c2.scope/b.slice/a.service'), {
+    unit: 'a.service',
+    subgroup: ''
+  })
+  for (const path of [
+    '/',
+    manager,
+    `${manager}/app.slice`,
+    '/user.slice/user-1000.slice/session-c2.scope',
+    '/system.slice/a.service/b.service',
+    '/system.slice/user@x.service/b.service',
+    '/a.slice/session-.scope/b.service'
+  ]) {
+    t.equal(userUnitOfCgroup(path), undefined, path)
   }
   t.end()
 })

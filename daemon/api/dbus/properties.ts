@@ -1,6 +1,7 @@
 import { dbusError, Variant } from '../../bus/client-bus.ts'
 import { MachinedError } from '../../base/errors.ts'
 import type { BusMessage } from '../../bus/message.ts'
+import { isPrivileged } from '../authorize.ts'
 import type { MaybePromise } from '../when-ready.ts'
 import { emptyAnswer, type Answer } from './answer.ts'
 import type { BoundInterface } from './binding.ts'
@@ -49,7 +50,7 @@ export function getAllProperties(object: readonly BoundInterface[], interfaceNam
 }
 
 /**
- * Properties.Set, for root alone; `value` is a type code if the call had something else than a variant. Throws
+ * Properties.Set, for the privileged alone; `value` is a type code if the call had something else than a variant. Throws
  * `UnknownProperty`, `PropertyReadOnly`, `InvalidSignature`, `InvalidArgs`, `AccessDenied`.
  */
 export async function setProperty(
@@ -71,7 +72,7 @@ export async function setProperty(
       `Incorrect parameters for property '${property}', expected '${row.type}', got '${value.signature}'.`
     )
   }
-  if ((await caller.uid()) !== 0) {
+  if (!isPrivileged(await caller.uid())) {
     throw new MachinedError('AccessDenied', `Access to ${interfaceName}.${property}() not permitted.`)
   }
   row.write(target, value.value)

@@ -1,6 +1,7 @@
 import { log } from '../../base/log.ts'
 import type { Authority } from '../../bus/polkit.ts'
 import { listenUnix, passedSockets, setAttribute } from '../../linux/unix-listener.ts'
+import type { Instance } from '../../instance.ts'
 import type { Manager } from '../../manager.ts'
 import { introspectionTable, systemTable } from './introspection.ts'
 import { machineTable } from './machine.ts'
@@ -26,24 +27,54 @@ export interface Surroundings {
   readonly authority: Authority
   /** The daemon's own version. */
   readonly version: string
-  /** Where the system has its sockets: /run/systemd. */
-  readonly directory: string
 }
 
-/** Serves all Varlink sockets of the system's instance (spec/varlink-and-clients.md A1). Throws SystemError. */
-export function serveVarlink({ manager, authority, version, directory }: Surroundings): void {
-  const machines = serverOf({ authority, version })
-  machines.serve(machineTable, manager)
-  machines.serve(serviceTable, undefined)
-  for (const fd of machineSockets(directory)) machines.listen(fd)
-  const users = `${directory}/userdb/${NAME}`
-  const userDatabase = serverOf({ authority, version })
-  userDatabase.serve(userDatabaseTable, manager)
-  userDatabase.listen(listenUnix(users, FOR_EVERYBODY))
-  setAttributes(users, USER_DATABASE_ATTRIBUTES)
-  const hook = serverOf({ authority, version })
-  hook.serve(resolveHookTable, manager)
-  hook.listen(listenUnix(`${directory}/resolve.hook/${NAME}`, FOR_EVERYBODY))
+/** The Varlink servers of an instance (spec/varlink-and-clients.md A1). */
+export class VarlinkServers {
+  /** Called when one of the clients that are counted has gone. */
+  onLeave: () => void = () => undefined
+  readonly #instance: Instance
+  readonly #machines: VarlinkServer
+  readonly #users: VarlinkServer
+  readonly #hook: VarlinkServer
+
+  constructor(surroundings: Surroundings) {
+    const { manager } = surroundings
+    this.#instance = manager.instance
+    this.#machines = serverOf(surroundings)
+    this.#machines.serve(machineTable, manager)
+    this.#machines.serve(serviceTable, undefined)
+    this.#users = serverOf(surroundings)
+    this.#users.serve(userDatabaseTable, manager)
+    this.#hook = serverOf(surroundings)
+    this.#hook.serve(resolveHookTable, manager)
+    for (const server of [this.#machines, this.#users]) {
+      server.onLeave = () => {
+        this.onLeave()
+      }
+    }
+  }
+
+  /** How many clients are connected, but for resolved, which stays. */
+  get connections(): number {
+    return this.#machines.connections + this.#users.connections
+  }
+
+  /** Opens the sockets. Throws SystemError. */
+  listen(): void {
+    const { socketDirectory, socketMode, answersLookups } = this.#instance
+    for (const fd of machineSockets(socketDirectory, socketMode)) this.#machines.listen(fd)
+    if (!answersLookups) return
+    const users = `${socketDirectory}/userdb/${NAME}`
+    this.#users.listen(listenUnix(users, FOR_EVERYBODY))
+    setAttributes(users, USER_DATABASE_ATTRIBUTES)
+    this.#hook.listen(listenUnix(`${socketDirectory}/resolve.hook/${NAME}`, FOR_EVERYBODY))
+  }
+
+  /** Accepts no client any more, and ends the connections that there are. */
+  close(): void {
+    for (const server of [this.#machines, this.#users, this.#hook]) server.close()
+  }
 }
 
 /** A server with what each has. */
@@ -55,10 +86,10 @@ function serverOf({ authority, version }: Pick<Surroundings, 'authority' | 'vers
 }
 
 /** The service manager's sockets or, where it has passed none, our own. */
-function machineSockets(directory: string): number[] {
+function machineSockets(directory: string, mode: number): number[] {
   const passed = passedSockets('varlink')
   if (passed.length > 0) return passed
-  return [NAME, `${NAME}Image`].map((name) => listenUnix(`${directory}/machine/${name}`, FOR_EVERYBODY))
+  return [NAME, `${NAME}Image`].map((name) => listenUnix(`${directory}/machine/${name}`, mode))
 }
 
 function setAttributes(path: string, attributes: Readonly<Record<string, string>>): void {

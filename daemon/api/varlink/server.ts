@@ -30,6 +30,8 @@ interface Bound {
 
 /** Answers method calls on listening sockets out of interface tables (spec/varlink-and-clients.md A1.3, A2). */
 export class VarlinkServer {
+  /** Called when a client has gone. */
+  onLeave: () => void = () => undefined
   readonly #authority: Authority
   readonly #methods = new Map<string, Bound>()
   readonly #tables: InterfaceTable<unknown>[] = []
@@ -46,6 +48,7 @@ export class VarlinkServer {
       onClose: (connection) => {
         this.#connections.delete(connection)
         this.#host.admission.leave(connection.peer.uid)
+        this.onLeave()
       }
     }
   }
