@@ -5,6 +5,7 @@ import { AttributeCopier } from './copy-attributes.ts'
 import { ContentCopier } from './copy-content.ts'
 import { CopyControl } from './copy-control.ts'
 import { HardLinks } from './copy-hard-links.ts'
+import { OutputFiles } from './copy-output.ts'
 import { CopyStatus } from './copy-status.ts'
 import { clear, makeDirectory, openSource } from './copy-target.ts'
 import { forEachEntry } from './directory-entries.ts'
@@ -23,10 +24,10 @@ import {
   setTimesAt,
   statAt,
   statFd,
-  textOf,
-  unlinkAt
+  textOf
 } from './file-at.ts'
 import { closeFd } from './libc.ts'
+import { ProcDescriptors } from './proc-descriptors.ts'
 
 /** What to copy and how (spec/dbus.md 7.9). The directories are descriptors and stay the caller's. */
 export interface TreeCopyRequest {
@@ -53,7 +54,6 @@ const ENTRIES_SIZE_BELOW = 4 * 1024
 const TOP_LEVELS = 8
 const LINK_SIZE = 4097
 const O_PATH = 0x200000
-const PROC_FDS = '/proc/thread-self/fd'
 const directoryFlags = fs.O_RDONLY | fs.O_DIRECTORY | fs.O_NOFOLLOW
 
 /** After these there is no point in going on with the rest of the tree. */
@@ -67,11 +67,11 @@ const isFinal = (error: unknown): boolean =>
  * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone.
  */
 export function copyTree(request: TreeCopyRequest): void {
-  const proc = openAt({ directory: -1, name: nameOf(PROC_FDS) }, fs.O_RDONLY | fs.O_DIRECTORY)
+  const descriptors = new ProcDescriptors()
   try {
-    new TreeCopy(request, proc).run()
+    new TreeCopy(request, descriptors).run()
   } finally {
-    closeFd(proc)
+    descriptors.close()
   }
 }
 
@@ -81,11 +81,11 @@ class TreeCopy {
   readonly #content: ContentCopier
   readonly #attributes: AttributeCopier
   readonly #status = new CopyStatus()
+  readonly #probe = new CopyStatus()
   readonly #times = Buffer.alloc(32)
   readonly #link = Buffer.alloc(LINK_SIZE)
-  /** Where the kernel shows our descriptors. */
-  readonly #proc: number
-  readonly #procName = Buffer.alloc(16)
+  readonly #descriptors: ProcDescriptors
+  readonly #outputs: OutputFiles
   readonly #buffers: Buffer[] = []
   /** Names of the directories we are in. */
   readonly #path: string[] = []
@@ -94,12 +94,13 @@ class TreeCopy {
   #top = ''
   #failure: { readonly error: unknown } | undefined
 
-  constructor(request: TreeCopyRequest, proc: number) {
+  constructor(request: TreeCopyRequest, descriptors: ProcDescriptors) {
     this.#request = request
     this.#control = new CopyControl(request.control)
     this.#content = new ContentCopier(this.#control)
     this.#attributes = new AttributeCopier(request.image === true ? 'all' : 'user')
-    this.#proc = proc
+    this.#descriptors = descriptors
+    this.#outputs = new OutputFiles(descriptors)
   }
 
   run(): void {
@@ -201,31 +202,19 @@ class TreeCopy {
       this.#make(target, () => {
         if (this.#hardLinks?.link(status, target) === true) return
         // The file that was looked at, whatever has its name by now.
-        const input = openAt(this.#throughProc(pinned), fs.O_RDONLY | fs.O_NOCTTY)
+        const input = openAt(this.#descriptors.entryOf(pinned), fs.O_RDONLY | fs.O_NOCTTY)
         try {
-          this.#copyFile(input, target, status)
+          this.#outputs.make(target, status.size, (output) => {
+            this.#content.copy(input, output, status)
+            this.#finish(input, output, status)
+          })
         } finally {
           closeFd(input)
         }
+        this.#hardLinks?.remember(status, target)
       })
     } finally {
       closeFd(pinned)
-    }
-  }
-
-  #copyFile(input: number, target: Entry, status: CopyStatus): void {
-    const output = openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
-    try {
-      try {
-        this.#content.copy(input, output, status)
-      } catch (error) {
-        unlinkAt(target)
-        throw error
-      }
-      this.#hardLinks?.remember(status, target)
-      this.#finish(input, output, status)
-    } finally {
-      closeFd(output)
     }
   }
 
@@ -253,8 +242,11 @@ class TreeCopy {
     })
     const made = openAt(target, O_PATH | fs.O_NOFOLLOW)
     try {
+      // Whoever owns the directory can have put something else there.
+      statFd(made, this.#probe.raw)
+      if (this.#probe.type !== type || this.#probe.links !== 1) throw systemError(os.errno.ESTALE, 'mknodat')
       changeOwner(made, ...this.#ownerOf(status))
-      changeModeThrough(this.#throughProc(made), status.mode)
+      changeModeThrough(this.#descriptors.entryOf(made), status.mode)
     } finally {
       closeFd(made)
     }
@@ -290,10 +282,5 @@ class TreeCopy {
   #typeOf(entry: Entry): number {
     statAt(entry, this.#status.raw)
     return this.#status.type
-  }
-
-  #throughProc(fd: number): Entry {
-    this.#procName[this.#procName.write(String(fd), 'latin1')] = 0
-    return { directory: this.#proc, name: this.#procName }
   }
 }

@@ -119,6 +119,7 @@ const c = {
 
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_REMOVEDIR = 0x200
+const AT_SYMLINK_FOLLOW = 0x400
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0x80000
 const STATX_BASIC_STATS = 0x7ff
@@ -184,6 +185,11 @@ export function readLinkAt({ directory, name }: Entry, into: Buffer): number {
 /** linkat(2) */
 export function linkAt(from: Entry, to: Entry): void {
   checked(c.linkat(from.directory, from.name, to.directory, to.name, 0), 'linkat')
+}
+
+/** linkat(2) that follows the first link: for those of /proc/thread-self/fd only, that is, for files without a name. */
+export function linkThrough(from: Entry, to: Entry): void {
+  checked(c.linkat(from.directory, from.name, to.directory, to.name, AT_SYMLINK_FOLLOW), 'linkat')
 }
 
 /** renameat2(2) where nothing has the new name. Throws EEXIST. */

@@ -1,0 +1,63 @@
+import { constants as fs } from 'node:fs'
+import { constants as os } from 'node:os'
+import { isSystemError, systemError } from '../base/errors.ts'
+import { CopyStatus } from './copy-status.ts'
+import { type Entry, linkThrough, nameOf, openAt, statAt, unlinkAt } from './file-at.ts'
+import { closeFd } from './libc.ts'
+import type { ProcDescriptors } from './proc-descriptors.ts'
+
+const O_TMPFILE = 0x400000 | fs.O_DIRECTORY
+/** Smaller ones are written at once; to be without a name takes three calls more. */
+const NAMELESS_FROM = 256 * 1024
+const here = nameOf('.')
+
+/**
+ * Makes the files that are copied to. Big ones get their name when they are whole, where the file system can do that, so that
+ * whatever ends us before leaves no half of one.
+ */
+export class OutputFiles {
+  readonly #descriptors: ProcDescriptors
+  readonly #status = new CopyStatus()
+  #nameless = true
+
+  constructor(descriptors: ProcDescriptors) {
+    this.#descriptors = descriptors
+  }
+
+  /** Makes a file and has `fill` write it. When that fails there is none. Throws EEXIST, what `fill` throws. */
+  make(target: Entry, size: number, fill: (fd: number) => void): void {
+    const nameless = size < NAMELESS_FROM ? undefined : this.#openNameless(target)
+    const fd = nameless ?? openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
+    try {
+      fill(fd)
+      if (nameless !== undefined) linkThrough(this.#descriptors.entryOf(fd), target)
+    } catch (error) {
+      if (nameless === undefined) unlinkAt(target)
+      throw error
+    } finally {
+      closeFd(fd)
+    }
+  }
+
+  #openNameless(target: Entry): number | undefined {
+    if (!this.#nameless) return undefined
+    if (this.#exists(target)) throw systemError(os.errno.EEXIST, 'openat')
+    try {
+      return openAt({ directory: target.directory, name: here }, fs.O_WRONLY | O_TMPFILE, 0o600)
+    } catch (error) {
+      if (!isSystemError(error) || !['EOPNOTSUPP', 'ENOTSUP', 'EISDIR', 'EINVAL'].includes(error.code)) throw error
+      this.#nameless = false
+      return undefined
+    }
+  }
+
+  #exists(target: Entry): boolean {
+    try {
+      statAt(target, this.#status.raw)
+      return true
+    } catch (error) {
+      if (isSystemError(error) && error.code === 'ENOENT') return false
+      throw error
+    }
+  }
+}
