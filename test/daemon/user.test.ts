@@ -107,6 +107,16 @@ t.test('nobody else may register there, not even root; all else is open to who g
   t.equal((await callAsRoot('GetMachine', 's', 'box')).stdout, `o "${PATH}/machine/box"`)
 })
 
+t.test('images of the user are found, and belong to the user', async (t) => {
+  const pool = `${alice.home}/.local/state/machines`
+  await alice.output('mkdir', '-p', `${pool}/tree/etc`)
+  const pattern = new RegExp(`^a\\(ssbttto\\) 1 "tree" "directory" false .* "${PATH}/image/tree"$`)
+  t.match((await alice.call('ListImages')).stdout, pattern)
+  t.match(await alice.output('machinectl', '--user', 'list-images'), /^tree +directory/m)
+  t.match((await alice.call('GetImage', 's', '.host')).stderr, "No image '.host' known")
+  t.notMatch((await host.run(['machinectl', 'list-images'])).stdout, 'tree', 'the system knows nothing of them')
+})
+
 t.test('the user changes the log level', async (t) => {
   const level = [NAME, '/org/freedesktop/LogControl1', 'org.freedesktop.LogControl1', 'LogLevel']
   await alice.output('busctl', '--user', 'set-property', ...level, 's', 'debug')
