@@ -3,6 +3,7 @@ import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
 import type { Config } from './config.ts'
+import { ImageMounts } from './image/image-mounts.ts'
 import { Images } from './image/images.ts'
 import { MetadataReader } from './image/metadata.ts'
 import type { Instance } from './instance.ts'
@@ -45,7 +46,12 @@ export class Manager {
     this.metadata = new MetadataReader(this.images, this.workers)
     this.#state = new StateDirectory(instance.stateDirectory)
     this.machines = new Machines(systemd, this.#state, instance.unitOf)
-    this.mounts = new RootMounts(this.machines, this.workers, new MountDirectory(instance.mountDirectory))
+    this.mounts = new RootMounts({
+      machines: this.machines,
+      images: new ImageMounts(this.images),
+      workers: this.workers,
+      directory: new MountDirectory(instance.mountDirectory)
+    })
     this.networks = new Networks({
       config: this.config.network,
       own: this.network,

@@ -1,14 +1,17 @@
 import { serveJobs } from '../linux/thread-jobs.ts'
 import { cloneImage } from './clone.ts'
+import { confineMount, holdImage, mountDirectory, releaseLocks } from './mount-jobs.ts'
 import { setImageLimit, setPoolLimit } from './pool.ts'
 import { setReadOnly } from './read-only.ts'
 import { removeImage } from './remove.ts'
 import { renameImage } from './rename.ts'
 import { removeLeftovers } from './temporary.ts'
 
-/* The entry of a worker thread that changes images: locks, copies and removals wait for disks. */
+/* The entry of a worker thread that changes or mounts images: locks, copies and removals wait for disks. */
 
-const jobs = { cloneImage, removeImage, renameImage, setReadOnly, setImageLimit, setPoolLimit, removeLeftovers }
+const changes = { cloneImage, removeImage, renameImage, setReadOnly, setImageLimit, setPoolLimit, removeLeftovers }
+const mounts = { confineMount, holdImage, mountDirectory, releaseLocks }
+const jobs = { ...changes, ...mounts }
 export type ImageJobs = typeof jobs
 
 serveJobs(jobs)

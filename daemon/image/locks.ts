@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { FileLock, type LockKind } from '../linux/file-lock.ts'
+import { FileLock, type HeldLock, type LockKind } from '../linux/file-lock.ts'
 import { HOST_IMAGE } from './image.ts'
 import type { ImagePlaces } from './places.ts'
 
@@ -12,6 +12,11 @@ export class Locks {
 
   add(lock: FileLock | undefined): void {
     if (lock !== undefined) this.#held.push(lock)
+  }
+
+  /** For another thread, see FileLock.hand(). */
+  hand(): HeldLock[] {
+    return this.#held.splice(0).map((lock) => lock.hand())
   }
 
   /** Gives all back, the last one first. */

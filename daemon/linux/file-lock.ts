@@ -11,6 +11,13 @@ const { O_CREAT, O_NOCTTY, O_NOFOLLOW, O_RDWR } = fs.constants
 
 export type LockKind = 'shared' | 'exclusive'
 
+/** A lock in a form that survives the way between threads, which share descriptors. */
+export interface HeldLock {
+  readonly path: string
+  readonly fd: number
+  readonly kind: LockKind
+}
+
 /**
  * A lock that is a file: whoever has an open-file-description lock (fcntl(2)) on all of it. The one who knows that nobody else
  * has it open deletes the file on release.
@@ -40,6 +47,16 @@ export class FileLock {
       }
       fs.closeSync(fd)
     }
+  }
+
+  /** Takes over a lock from another thread. */
+  static adopt({ path, fd, kind }: HeldLock): FileLock {
+    return new FileLock(path, fd, kind)
+  }
+
+  /** For `adopt` in another thread: it is no longer ours then. */
+  hand(): HeldLock {
+    return { path: this.#path, fd: this.#fd, kind: this.#kind }
   }
 
   /** Gives it back. */

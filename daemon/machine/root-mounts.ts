@@ -1,22 +1,34 @@
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
+import type { Image } from '../image/image.ts'
+import type { ImageMounts } from '../image/image-mounts.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
-import { MountDirectory, type RootMount } from './mount-directory.ts'
+import type { MountDirectory, RootMount } from './mount-directory.ts'
 import { mountRootOf, type MountOptions } from './mount-root.ts'
 import { detach, refuseInUse } from './unmount.ts'
 
-/** The roots of machines that are mounted on the host. */
+/** What it takes to mount and unmount. */
+interface Means {
+  readonly machines: Machines
+  readonly images: ImageMounts
+  readonly workers: NamespaceWorkers
+  readonly directory: MountDirectory
+}
+
+/** The roots of machines and images that are mounted on the host. */
 export class RootMounts {
   readonly #machines: Machines
+  readonly #images: ImageMounts
   readonly #workers: NamespaceWorkers
   readonly #directory: MountDirectory
   /** The last thing to be done to each name: one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>()
 
-  constructor(machines: Machines, workers: NamespaceWorkers, directory: MountDirectory) {
+  constructor({ machines, images, workers, directory }: Means) {
     this.#machines = machines
+    this.#images = images
     this.#workers = workers
     this.#directory = directory
     machines.on('removed', ({ name }) => {
@@ -29,16 +41,19 @@ export class RootMounts {
   }
 
   /**
-   * Mounts the root of a machine on the host and gives the mount point, which is the same when it was mounted already.
-   * Throws NoSuchMachine; FileExists when what is mounted already could be written to and must not; and as mountRootOf.
+   * Mounts the root of a machine, or the image of that name if there is no such machine, on the host and gives the mount
+   * point, which is the same when it was mounted already. Throws NoSuchMachine; FileExists when what is mounted already
+   * could be written to and must not; and as mountRootOf and ImageMounts.mount.
    */
   mount(name: string, options: MountOptions): Promise<string> {
     return this.#inTurn(name, async () => {
-      const machine = this.#machines.get(name)
       const present = this.#directory.find(name)
-      if (present === undefined) return await this.#mount(machine, options)
-      if (present.readOnly || !options.readOnly) return present.mountPoint
-      throw new MachinedError('FileExists', `'${name}' is mounted already, and not read-only.`)
+      if (present !== undefined) return reuse(present, options)
+      const machine = this.#machines.find(name)
+      if (machine !== undefined) return await this.#mount(machine, options)
+      const image = await this.#images.find(name)
+      if (image !== undefined) return await this.#mountImage(image, options)
+      throw new MachinedError('NoSuchMachine', `No machine or image '${name}' known`)
     })
   }
 
@@ -46,15 +61,24 @@ export class RootMounts {
   unmount(name: string, { lazy }: { lazy: boolean }): Promise<void> {
     return this.#inTurn(name, async () => {
       const present = this.#directory.find(name)
-      if (present === undefined) throw new MachinedError('FileNotFound', `'${name}' is not mounted.`)
+      if (present === undefined) {
+        // Somebody may have unmounted it by hand.
+        await this.#images.release(name)
+        throw new MachinedError('FileNotFound', `'${name}' is not mounted.`)
+      }
       if (!lazy) await refuseInUse(present.mountPoint, this.#workers)
       await this.#drop(present)
     })
   }
 
-  /** Takes away what is left of machines that went while no daemon ran. Never throws. */
+  /** Takes away what is left of machines that went while no daemon ran, and locks images that are mounted. Never throws. */
   async recover(): Promise<void> {
-    await Promise.all(this.#directory.led().map((name) => this.#inTurn(name, () => this.#dropOf(name))))
+    const led = this.#directory.led()
+    const others = this.list().filter(({ name }) => !led.includes(name))
+    await Promise.all([
+      ...led.map((name) => this.#inTurn(name, () => this.#dropOf(name))),
+      ...others.map((mount) => this.#inTurn(mount.name, () => this.#holdAgain(mount)))
+    ])
   }
 
   async #mount(machine: Machine, options: MountOptions): Promise<string> {
@@ -63,10 +87,36 @@ export class RootMounts {
     return point
   }
 
-  async #drop({ name, mountPoint }: RootMount): Promise<void> {
+  async #mountImage(image: Image, options: MountOptions): Promise<string> {
+    const { name } = image
+    const point = this.#directory.makePoint(name)
+    try {
+      await this.#images.mount(image, point, options)
+    } catch (error) {
+      await this.#takeAway({ name, mountPoint: point })
+      throw error
+    }
+    log.info(`Mounted image ${name} on ${point}.`)
+    return point
+  }
+
+  async #drop(mount: RootMount): Promise<void> {
+    await this.#takeAway(mount)
+    log.info({ NAME: mount.name }, `Unmounted ${mount.mountPoint}.`)
+  }
+
+  async #takeAway({ name, mountPoint }: Pick<RootMount, 'name' | 'mountPoint'>): Promise<void> {
     await detach(mountPoint, this.#workers)
     this.#directory.removePoint(name)
-    log.info({ NAME: name }, `Unmounted ${mountPoint}.`)
+    await this.#images.release(name)
+  }
+
+  async #holdAgain({ name, readOnly }: RootMount): Promise<void> {
+    try {
+      await this.#images.holdAgain(name, readOnly)
+    } catch (error) {
+      log.warn({ err: error }, `Failed to lock image ${name}, which is mounted`)
+    }
   }
 
   /** Drops a mount if its machine is not there any more. */
@@ -92,4 +142,10 @@ export class RootMounts {
     turn.then(forget, forget)
     return turn
   }
+}
+
+/** What is mounted already is as good as new, unless it can be written to and must not. */
+function reuse({ name, mountPoint, readOnly }: RootMount, wanted: MountOptions): string {
+  if (readOnly || !wanted.readOnly) return mountPoint
+  throw new MachinedError('FileExists', `'${name}' is mounted already, and not read-only.`)
 }

@@ -128,7 +128,7 @@ t.test('a restarted daemon knows what is mounted, and what must go', async (t) =
   t.match(await run('machinectl', 'umount', 'veiled'), NOTHING)
 
   await host.startContainer('brief')
-  await run('machinectl', 'mount', 'brief')
+  t.match(await run('machinectl', 'mount', 'brief'), { exitCode: 0 })
   const leader = await client.leader('brief')
   await host.run(['systemctl', 'stop', UNIT])
   await host.run(['kill', '-9', leader])
@@ -136,7 +136,7 @@ t.test('a restarted daemon knows what is mounted, and what must go', async (t) =
     async () => (await run('systemctl', 'is-active', 'test-container-brief')).exitCode !== 0,
     'it to end'
   )
-  t.not((await mountsOf('brief')).length, 0)
+  // It may run again already, since systemd-nspawn has told it of the end.
   await host.run(['systemctl', 'start', UNIT])
   await host.waitFor(async () => (await mountsOf('brief')).length === 0, 'what is left of it to go')
   t.equal(await client.output('ls', POINT), 'c1')
@@ -188,8 +188,8 @@ t.test('what cannot be mounted', async (t) => {
   const refusals: readonly (readonly [words: string, stderr: string])[] = [
     ['mount vm', 'Failed to mount: Mounting the root directory is only supported on container machines.'],
     ['mount .host', 'Failed to mount: Mounting the root directory is only supported on container machines.'],
-    ['mount none', "Failed to mount: No machine 'none' known"],
-    ['mount ../c1', "Failed to mount: No machine '../c1' known"],
+    ['mount none', "Failed to mount: No machine or image 'none' known"],
+    ['mount ../c1', "Failed to mount: No machine or image '../c1' known"],
     ['umount c1', "Failed to unmount: 'c1' is not mounted."],
     ['umount ../../sys', "Failed to unmount: '../../sys' is not mounted."],
     ['mount', 'Too few arguments.'],

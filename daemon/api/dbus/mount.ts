@@ -39,7 +39,7 @@ const listMounts = method({
   ]
 })
 
-/** `io.machined.Mount`: roots of machines on the host, which the stock daemon does not mount. */
+/** `io.machined.Mount`: roots of machines and images on the host, which the stock daemon does not mount. */
 export const mountTable: InterfaceTable<Manager> = {
   name: 'io.machined.Mount',
   properties: {},
