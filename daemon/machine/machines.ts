@@ -17,11 +17,12 @@ import { watchMachine, type Watches } from './watches.ts'
 const MACHINE_STARTED = '24d8d4452573402496068381a6312df2'
 const MACHINE_STOPPED = '58432bd3bace477cb514b56381b8a758'
 
-type Events = Record<'new' | 'removed', [machine: Machine]>
+type Events = Record<'new' | 'removed' | 'changed', [machine: Machine]>
 
 /**
  * The registry: every machine by name, by leader and by unit, and what keeps each in it.
- * Emits `new` when a machine is tracked and its file written, `removed` when its file is gone.
+ * Emits `new` when a machine is tracked and its file written, `changed` when its state is another, `removed` when its file
+ * is gone.
  */
 export class Machines extends EventEmitter<Events> implements ServiceManagerEvents {
   /** Finds the unit of a cgroup path among those of our PID 1, the system's or a user's. */
@@ -141,7 +142,7 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
       machine.registration.supervisor.kill(constants.signals.SIGTERM)
     else throw new MachinedError('NotSupported', 'Operation not supported')
     machine.stopping = true
-    if (machine.started) this.#save(machine)
+    if (machine.started) this.#change(machine)
     this.collect(machine)
   }
 
@@ -244,6 +245,11 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
     if (!machine.leaderAlive) check()
   }
 
+  #change(machine: Machine): void {
+    this.#save(machine)
+    this.emit('changed', machine)
+  }
+
   #save(machine: Machine): void {
     try {
       this.#state.save(machine)
@@ -294,6 +300,6 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
   #endJob(machine: Machine, job: string): void {
     if (machine.scopeJob !== job) return
     machine.scopeJob = ''
-    if (machine.started) this.#save(machine)
+    if (machine.started) this.#change(machine)
   }
 }

@@ -82,6 +82,77 @@ t.test('who follows the filter of the hook learns of each machine that comes and
   t.end()
 })
 
+interface Event {
+  sequence: number
+  event: string
+  machine: string
+  state?: string
+  addresses?: { family: number; address: number[] }[]
+}
+
+/** Follows machines; gives what was told so far, and what ends it. */
+function follow(parameters: object): { events: () => Event[]; stop: () => void } {
+  const argv = ['varlinkctl', '--more', '--timeout=infinity', 'call', MACHINE_SOCKET, 'io.machined.Events.Subscribe']
+  const follower = host.spawn([...argv, JSON.stringify(parameters)])
+  let seen = ''
+  follower.stdout.setEncoding('utf8').on('data', (text: string) => (seen += text))
+  const events = (): Event[] =>
+    seen
+      .split('\u001e')
+      .filter((text) => text.endsWith('\n'))
+      .map((text) => JSON.parse(text) as Event)
+  return { events, stop: () => follower.kill() }
+}
+
+t.test('who subscribes is told of machines as they come, change and go', async (t) => {
+  const all = follow({})
+  const one = follow({ name: 'brief' })
+  const has = (event: string, machine: string) => (): boolean =>
+    all.events().some((told) => told.event === event && told.machine === machine)
+  await host.waitFor(has('present', 'veiled'), 'the present state')
+  const inside = ['nsenter', '-t', await client.leader('veiled'), '-n', 'ip', 'address']
+  // The guest has more addresses than those, from networkd.
+  const known = (): string[] => {
+    const told = all.events().filter(({ machine, addresses }) => machine === 'veiled' && addresses !== undefined)
+    return (
+      told
+        .at(-1)
+        ?.addresses?.map(({ address }) => address.join('.'))
+        .filter((text) => /^192\.0\.2\./.test(text)) ?? []
+    )
+  }
+  t.strictSame(known(), ['192.0.2.7'])
+  const isLast = (count: number) => () => known().length === count
+  await host.run([...inside, 'add', '192.0.2.8/24', 'dev', 'host0'])
+  await host.waitFor(isLast(2), 'the address to be told of')
+  await host.run([...inside, 'del', '192.0.2.8/24', 'dev', 'host0'])
+  await host.waitFor(isLast(1), 'the address to be gone')
+
+  const leader = Number(await client.startProcess('brief'))
+  await callOne(host, `${M}.Register`, { name: 'brief', class: 'vm', leader, allocateUnit: true })
+  await callOne(host, `${M}.Terminate`, { name: 'brief' })
+  await host.waitFor(has('removed', 'brief'), 'the machine to be gone')
+  await host.waitFor(() => one.events().at(-1)?.event === 'removed', 'the other to hear of it')
+  t.strictSame(
+    one
+      .events()
+      .map(({ sequence, event, state }) => [sequence, event, state])
+      .slice(0, 3),
+    [
+      [1, 'new', 'opening'],
+      [2, 'state', 'running'],
+      [3, 'state', 'closing']
+    ]
+  )
+  t.ok(one.events().every(({ machine }) => machine === 'brief'))
+  t.strictSame(
+    all.events().map(({ sequence }) => sequence),
+    all.events().map((_, index) => index + 1)
+  )
+  all.stop()
+  one.stop()
+})
+
 const RULES = `
 polkit.addRule(function (action, subject) {
   if (subject.user != "${USER}") return polkit.Result.NOT_HANDLED

@@ -3,6 +3,7 @@ import type { Authority } from '../../bus/polkit.ts'
 import { listenUnix, passedSockets, setAttribute } from '../../linux/unix-listener.ts'
 import type { Instance } from '../../instance.ts'
 import type { Manager } from '../../manager.ts'
+import { eventsTable } from './events.ts'
 import { introspectionTable, systemTable } from './introspection.ts'
 import { machineTable } from './machine.ts'
 import { resolveHookTable } from './resolve-hook.ts'
@@ -43,6 +44,7 @@ export class VarlinkServers {
     this.#instance = manager.instance
     this.#machines = serverOf(surroundings)
     this.#machines.serve(machineTable, manager)
+    this.#machines.serve(eventsTable, manager)
     this.#machines.serve(serviceTable, undefined)
     this.#users = serverOf(surroundings)
     this.#users.serve(userDatabaseTable, manager)
