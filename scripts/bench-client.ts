@@ -50,8 +50,11 @@ function requestOf(row: string): Request {
       return { ...manager, interface: 'org.freedesktop.DBus.Peer', member: 'Ping', ...nothing }
     case 'GetMachine':
       return { ...manager, member: 'GetMachine', signature: 's', body: ['bench-0'] }
+    case 'ListImages':
     case 'ListMachines':
-      return { ...manager, member: 'ListMachines', ...nothing }
+      return { ...manager, member: row, ...nothing }
+    case 'GetImageOSRelease':
+      return { ...manager, member: row, signature: 's', body: ['bench-image'] }
     case 'GetMachineAddresses':
     case 'GetMachineOSRelease':
     case 'OpenMachinePTY':

@@ -38,6 +38,12 @@ const stages = [
 ] as const
 /** What is called of a container with users and a network of its own. */
 const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses', 'OpenMachinePTY']
+/** What is called with a thousand images. */
+const callsOfImages = { ListImages: 'ListImages, 1000 images', GetImageOSRelease: 'GetImageOSRelease' }
+const makeImages = `
+  cd /var/lib/machines
+  mkdir -p bench-image/etc $(seq -f other-%g 999)
+  cp /etc/os-release bench-image/etc/`
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
@@ -167,10 +173,19 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
     const perSecond = (await client(host, 'create', String(createCount))) as number
     table.add(daemon, `CreateMachine, ${createCount} at once`, 'machines/s', perSecond)
   })
+  await measureImages(host, table)
   await host.startContainer('bench', ['-U', '--network-veth'])
   await takeTurns(host, async (daemon) => {
     for (const method of callsInside) await measure(host, table, daemon, method, method)
   })
+}
+
+async function measureImages(host: TestHost, table: Table): Promise<void> {
+  await host.run(['sh', '-euc', makeImages])
+  await takeTurns(host, async (daemon) => {
+    for (const [method, name] of Object.entries(callsOfImages)) await measure(host, table, daemon, method, name)
+  })
+  await host.run(['sh', '-euc', 'rm -r /var/lib/machines/other-*'])
 }
 
 async function bench(): Promise<void> {

@@ -141,9 +141,11 @@ export class Discovery {
     isLink: boolean,
     read: (kind: Exclude<FileKind, 'other'>) => { image: string; suffix: Suffix } | undefined
   ): Image | undefined {
-    const entryPath = join(place.path, entry)
+    const entryPath = place.path === '/' ? `/${entry}` : `${place.path}/${entry}`
+    const known = this.#known.get(entryPath)
     try {
       this.#status.read(place.fd, nameOf(entry))
+      if (!isLink && known?.path === entryPath && this.#isUnchanged(known, entry)) return known.image
       const { kind } = this.#status
       if (kind === 'other') return undefined
       const meaning = read(kind)
@@ -180,6 +182,14 @@ export class Discovery {
     this.#known.set(entry, { status, path, onReadOnlyMount, image, lasting })
     this.#status = new FileStatus()
     return image
+  }
+
+  /** Whether what a list found at an entry that is no link is true still; it is for most, so this is looked at first. */
+  #isUnchanged({ status, lasting, onReadOnlyMount, image }: Known, entry: string): boolean {
+    // find() can have come by it under another name.
+    const isListed = entry.length === image.name.length + (image.type === 'raw' ? '.raw'.length : 0)
+    const isSame = isListed && lasting && status.equals(this.#status)
+    return isSame && this.#mounts.get(status.mount) === onReadOnlyMount
   }
 
   #isReadOnly(mount: bigint, path: string): boolean {

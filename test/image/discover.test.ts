@@ -140,6 +140,19 @@ t.test('what changes is seen by the next search', (t) => {
   t.end()
 })
 
+t.test('a raw file that was asked for by the name of its file is listed by the name of its image', (t) => {
+  const { first, discovery, names } = setUp(t)
+  fs.writeFileSync(join(first, 'disk.raw'), '')
+  settle()
+  for (let round = 0; round < 2; round++) {
+    t.same(names(), ['disk'])
+    t.equal(discovery.find('disk.raw')?.name, 'disk.raw')
+    t.equal(discovery.find('disk')?.name, 'disk')
+    t.equal(discovery.find('disk.raw')?.name, 'disk.raw')
+  }
+  t.end()
+})
+
 t.test('the time of creation that a copy brought along is seen, even when it is set at once', (t) => {
   const { first, discovery } = setUp(t)
   const disk = join(first, 'disk.raw')
