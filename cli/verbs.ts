@@ -1,4 +1,5 @@
 import { listMounts, mount, unmount } from './mount.ts'
+import { network } from './network.ts'
 import type { Verb } from './verb.ts'
 
 /** All verbs, in the order of the help. A new one is a row here, and a word in what `completion/` and `machinectl` know. */
@@ -26,5 +27,13 @@ export const verbs: Readonly<Record<string, Verb>> = {
     least: 0,
     most: 0,
     run: listMounts
+  },
+  network: {
+    group: 'Network Commands',
+    usage: '[status|leases|forward ...|cat-config]',
+    help: 'Show the network of machines, forward ports into them',
+    least: 0,
+    most: 5,
+    run: network
   }
 }

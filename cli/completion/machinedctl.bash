@@ -1,6 +1,6 @@
 # bash completion for machinedctl, and for the verbs of it that machinectl has too
 
-_machinedctl_verbs='mount umount mounts'
+_machinedctl_verbs='mount umount mounts network'
 _machinedctl_options='--help --version --no-pager --no-legend --no-ask-password --json= --read-only --recursive --lazy'
 
 # Machines that run and images.

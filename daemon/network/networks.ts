@@ -11,13 +11,16 @@ import type { PidRef } from '../linux/process.ts'
 import { AddressBook, placesOf } from './address-book.ts'
 import { ensureBridge, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
 import { Firewall } from './firewall.ts'
-import type { FirewallState } from './firewall-state.ts'
+import type { FirewallState, Forward } from './firewall-state.ts'
+import { Forwards } from './forwards.ts'
+import { RuleWatch } from './rule-watch.ts'
+import { formatPrefix } from '../base/prefix.ts'
 import { findGuestLink, injectAddresses, networkFile, type GuestPlan } from './guest.ts'
 import { enableRouting } from './host-settings.ts'
 import type { Lease } from './leases.ts'
 import type { NetworkConfig } from './network-config.ts'
 import type { Networkd } from './networkd.ts'
-import { findPort, joinBridge } from './port.ts'
+import { findPort, joinBridge, tunePort } from './port.ts'
 import { bridgeMac } from './subnet.ts'
 
 /** How long the bridge stays without machines, so that one that restarts finds it. */
@@ -34,7 +37,7 @@ export interface NetworkMember {
 }
 
 /** A machine that has a network from us. */
-export interface Attachment {
+interface Attachment {
   readonly name: string
   readonly port: Link
   readonly guest: Link | undefined
@@ -59,6 +62,8 @@ export class Networks {
   readonly #firewall: Firewall
   readonly #book: AddressBook
   readonly #attached = new Map<string, Attachment>()
+  #forwards: Forwards | undefined
+  #watch: RuleWatch | undefined
   #socket: RequestSocket | undefined
   #warned = false
   #lingering: NodeJS.Timeout | undefined
@@ -69,14 +74,44 @@ export class Networks {
     this.#book = new AddressBook(context.config, context.stateDirectory)
   }
 
-  /** Those machines that have a network from us. */
-  attachments(): IterableIterator<Attachment> {
-    return this.#attached.values()
-  }
-
   /** The leases of all names that ever had a network, by name. */
   leases(): Lease[] {
     return this.#book.list(this.#route())
+  }
+
+  /** Gives a name these addresses when its machine starts next. Throws as Leases.fix does. */
+  setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): void {
+    this.#book.fix(this.#route(), name, addresses)
+  }
+
+  forwards(): readonly Forward[] {
+    return this.#allForwards().all()
+  }
+
+  /** Adds a forward, in effect when this returns. Throws FileExists, naming the machine that has the port. */
+  async addForward(forward: Forward): Promise<void> {
+    this.#allForwards().add(forward)
+    await this.#forwardsChanged(forward.machine)
+  }
+
+  /** Takes a forward away; connections through it go on. Throws FileNotFound. */
+  async removeForward(machine: string, listen: string): Promise<void> {
+    this.#allForwards().remove(machine, listen)
+    await this.#forwardsChanged(machine)
+  }
+
+  /** What there is, for people and programs to look at. */
+  describe(): Record<string, unknown> {
+    const { config, networkd } = this.#context
+    const { subnet4, subnet6 } = this.#isManaged() ? this.#book.space(this.#route()) : {}
+    return {
+      bridge: config.bridge,
+      managed: this.#isManaged(),
+      networkd: networkd.runs,
+      subnet4: subnet4 && formatPrefix(subnet4),
+      subnet6: subnet6 && formatPrefix(subnet6),
+      machines: [...this.#attached.keys()]
+    }
   }
 
   /**
@@ -126,6 +161,8 @@ export class Networks {
   async takeDown(): Promise<void> {
     clearTimeout(this.#lingering)
     if (this.#attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
+    this.#watch?.close()
+    this.#watch = undefined
     await Promise.all([this.#firewall.remove(), this.#tellNetworkd()])
     // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
     if (existsSync(`/sys/class/net/${this.#context.config.bridge}`)) removeOrphans(this.#route(), new Set())
@@ -154,8 +191,8 @@ export class Networks {
       rollback.add(() => this.detach(name))
       this.#attached.set(name, attachment)
       clearTimeout(this.#lingering)
-      const options = { machine: name, bridge, isolated: config.isolation === 'ports', hasForwards: false }
-      joinBridge(socket, port, options)
+      joinBridge(socket, port, name, bridge)
+      this.#tune(attachment)
       const plan = { port, mtu: bridge.mtu, ...placesOf(lease, this.#book.space(socket)) }
       if (config.inject) injectAddresses(own, leader, guest, plan)
       await Promise.all([this.#update(), this.#writeGuestFile(leader, guest, plan)])
@@ -192,6 +229,7 @@ export class Networks {
   async #applyRules(): Promise<void> {
     try {
       await this.#firewall.apply(this.#firewallState())
+      this.#watch ??= new RuleWatch(() => this.#firewall.repair())
     } catch (error) {
       if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
       if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
@@ -213,7 +251,25 @@ export class Networks {
       ip4,
       ip6
     }))
-    return { bridge: config.bridge, ...this.#book.space(this.#route()), config, ports, forwards: [] }
+    const leases = new Map(Array.from(this.#attached, ([name, { lease }]) => [name, lease]))
+    const forwards = this.#allForwards().active(leases)
+    return { bridge: config.bridge, ...this.#book.space(this.#route()), config, ports, forwards }
+  }
+
+  #allForwards(): Forwards {
+    return (this.#forwards ??= new Forwards(join(this.#context.runtimeDirectory, 'forwards.json')))
+  }
+
+  async #forwardsChanged(machine: string): Promise<void> {
+    const attachment = this.#attached.get(machine)
+    if (attachment === undefined) return
+    this.#tune(attachment)
+    await this.#update()
+  }
+
+  #tune({ name, port }: Attachment): void {
+    const isolated = this.#context.config.isolation === 'ports'
+    tunePort(this.#route(), port, { isolated, hasForwards: this.#allForwards().of(name).length > 0 })
   }
 
   #linger(): void {

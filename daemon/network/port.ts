@@ -37,14 +37,20 @@ function isNamedAfter({ name, alternativeNames }: Link, prefix: string, machine:
 }
 
 /** Makes a link a port of the bridge, up. */
-export function joinBridge(
+export function joinBridge(socket: RequestSocket, port: Link, machine: string, bridge: Link): void {
+  changeLink(socket, port, { group: OUR_GROUP, alias: tagOf('machine', machine), mtu: bridge.mtu, noLinkLocal: true })
+  changeLink(socket, port, { master: bridge.index, up: true })
+}
+
+/**
+ * Sets what a port lets through. Only where it is needed do frames leave by the port they came from: a machine that
+ * hears itself takes its own IPv6 addresses for somebody else's.
+ */
+export function tunePort(
   socket: RequestSocket,
   port: Link,
-  { machine, bridge, isolated, hasForwards }: { machine: string; bridge: Link; isolated: boolean; hasForwards: boolean }
+  { isolated, hasForwards }: { isolated: boolean; hasForwards: boolean }
 ): void {
-  const alias = tagOf('machine', machine)
-  changeLink(socket, port, { group: OUR_GROUP, alias, mtu: bridge.mtu, noLinkLocal: true })
-  changeLink(socket, port, { master: bridge.index, up: true })
   changePort(socket, port, { isolated, hairpin: hasForwards && frames() })
 }
 

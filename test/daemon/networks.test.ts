@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { TestHost } from '../host/host.ts'
+import { TestHost, type RunResult } from '../host/host.ts'
 import { Client } from './client.ts'
 
 // A host without systemd-networkd: containers get a network from the daemon (issue 6, networking.md 7).
@@ -87,6 +87,84 @@ t.test('nothing is lost or changed when the daemon starts anew', async (t) => {
   await host.run(['systemctl', 'restart', UNIT])
   await allReach(t)
   t.strictSame([await addresses('c1'), await addresses('c2')], before)
+})
+
+/** A server inside a machine that tells each client its address. */
+function serveIn(leader: string, port: number): void {
+  const script = `require('net').createServer((s) => s.end(s.remoteAddress)).listen(${port}, '::')`
+  host.spawn(['nsenter', '--net', '--target', leader, '--', 'node', '-e', script])
+}
+
+/** What a server says to a client in a network namespace of the host; undefined when there is no answer. */
+async function ask(enter: readonly string[], address: string, port: number): Promise<string | undefined> {
+  const script = `require('net').connect(${port}, '${address}').setTimeout(3000, () => process.exit(1)).pipe(process.stdout)`
+  const { stdout, exitCode } = await host.run([...enter, 'node', '-e', script], { reject: false })
+  return exitCode === 0 ? stdout.replace('::ffff:', '') : undefined
+}
+
+const ENTER_OUTSIDE = ['ip', 'netns', 'exec', 'outside']
+
+t.test('ports of the host lead into machines', async (t) => {
+  const [own4] = await addresses('c1')
+  const enter = ['nsenter', '--net', '--target', await client.leader('c1'), '--']
+  serveIn(await client.leader('c1'), 80)
+  await host.waitFor(async () => (await ask([], own4, 80)) !== undefined, 'the server in c1')
+  const forward = (...args: string[]): Promise<RunResult> =>
+    host.run(['machinedctl', 'network', 'forward', ...args], { reject: false })
+  t.equal((await forward('add', 'c1', 'tcp:8080', '80')).stderr, '')
+  t.equal((await forward('add', 'c1', '192.0.2.1:9000-9001', '79')).stderr, '')
+  t.match((await forward('add', 'c2', '8000-8090')).stderr, /Port tcp:8080 is forwarded to machine 'c1' already/)
+  t.equal((await forward()).stdout.split('\n').length, 5)
+
+  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 8080), '192.0.2.2', 'from outside, with the address of the client')
+  t.equal(await ask(ENTER_OUTSIDE, '2001:db8::1', 8080), '2001:db8::2')
+  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 9001), '192.0.2.2', 'of a range that is bound to an address')
+  t.ok(await ask([], '192.0.2.1', 8080), 'from the host')
+  t.ok(await ask([], '127.0.0.1', 8080), 'from the host, at its loopback address')
+  t.ok(await ask(enter, '192.0.2.1', 8080), 'from the machine itself')
+  t.equal(await ask(ENTER_OUTSIDE, own4, 80), undefined, 'machines are reached by forwards alone')
+
+  await host.run(['systemctl', 'restart', UNIT])
+  await host.waitFor(async () => (await ask(ENTER_OUTSIDE, '192.0.2.1', 8080)) === '192.0.2.2', 'it to be there again')
+  t.equal((await forward('remove', 'c1', '8080')).stderr, '')
+  t.match((await forward('remove', 'c1', '8080')).stderr, /no forward of port tcp:8080/)
+  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 8080), undefined)
+})
+
+t.test('rules that somebody takes away come back', async (t) => {
+  const script = `
+    nft flush ruleset
+    for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+      nft list table inet machined >/dev/null 2>&1 && exit
+      sleep 0.1
+    done
+    exit 1`
+  t.equal((await host.run(['sh', '-c', script], { reject: false })).exitCode, 0)
+  await allReach(t)
+})
+
+t.test('a machine that takes the address of another reaches nobody', async (t) => {
+  const [own4] = await addresses('c1')
+  const [stolen] = await addresses('c2')
+  const gateway = (await client.output('ip', '-4', '-o', 'address', 'show', 'dev', 'machines0')).split(/ +|\//)[3] ?? ''
+  t.ok(await reaches('c1', gateway))
+  await inside('c1', 'ip', 'address', 'add', `${stolen}/24`, 'dev', 'host0')
+  const from = ['nsenter', '--net', '--target', await client.leader('c1'), '--', 'ping', '-n', '-c', '1', '-W', '1']
+  t.not((await host.run([...from, '-I', stolen, gateway], { reject: false })).exitCode, 0, 'with its IP address')
+  t.equal((await host.run([...from, '-I', own4, gateway], { reject: false })).exitCode, 0)
+  await inside('c1', 'ip', 'address', 'delete', `${stolen}/24`, 'dev', 'host0')
+  const mac = /ether (\S+)/.exec(await inside('c1', 'ip', 'link', 'show', 'dev', 'host0'))?.[1] ?? ''
+  await inside('c1', 'ip', 'link', 'set', 'host0', 'address', '02:00:00:00:00:01')
+  t.notOk(await reaches('c1', gateway), 'with another MAC address')
+  await inside('c1', 'ip', 'link', 'set', 'host0', 'address', mac)
+  await host.waitFor(() => reaches('c1', gateway), 'it to reach the host with its own')
+})
+
+t.test('the command line shows the network', async (t) => {
+  const [own4, own6] = await addresses('c1')
+  t.match(await client.output('machinedctl', 'network'), /^Bridge: machines0\nManaged: yes\nIPv4 subnet: 10\./)
+  t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^c1 +${own4} +${own6} `, 'm'))
+  t.equal(await client.output('machinedctl', 'network', 'cat-config'), '')
 })
 
 t.test('after the last machine nothing is left', async (t) => {

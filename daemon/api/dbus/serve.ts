@@ -10,6 +10,7 @@ import type { MachineTarget } from '../machine-access.ts'
 import { machineTable } from './machine.ts'
 import { MACHINE_PREFIX, machineOfCaller, machinePath, managerTable } from './manager.ts'
 import { mountTable } from './mount.ts'
+import { networkTable } from './network.ts'
 import { escapeLabel, MANAGER_PATH, unescapeLabel } from './object-path.ts'
 import { BusServer } from './server.ts'
 import type { Caller } from './table.ts'
@@ -20,6 +21,7 @@ const LOG_CONTROL_PATH = '/org/freedesktop/LogControl1'
 const INTERFACES: readonly (readonly [path: string, name: string, xml: string])[] = [
   [MANAGER_PATH, managerTable.name, interfaceXml(managerTable)],
   [MANAGER_PATH, mountTable.name, interfaceXml(mountTable)],
+  [MANAGER_PATH, networkTable.name, interfaceXml(networkTable)],
   [MACHINE_PREFIX, machineTable.name, interfaceXml(machineTable)],
   [IMAGE_PREFIX, imageTable.name, interfaceXml(imageTable)],
   [LOG_CONTROL_PATH, logControlTable.name, interfaceXml(logControlTable)]
@@ -41,6 +43,7 @@ export function serve(manager: Manager, connection: Connection, driver: BusDrive
   const server = new BusServer({ connection, authority, driver })
   server.mount(MANAGER_PATH, managerTable, manager)
   server.mount(MANAGER_PATH, mountTable, manager)
+  server.mount(MANAGER_PATH, networkTable, manager)
   server.mountFallback(
     MACHINE_PREFIX,
     machineTable,

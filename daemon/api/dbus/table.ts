@@ -23,6 +23,8 @@ export interface Values {
   'a(sv)': [string, Variant][]
   'a(ssso)': EncodedStruct[]
   'a(ssbttto)': EncodedStruct[]
+  'a(ssu)': [string, string, number][]
+  'a(ssssttb)': [string, string, string, string, bigint, bigint, boolean][]
   'a(iay)': [number, Buffer][]
   'a(st)': [string, bigint][]
   'a(ssb)': [string, string, boolean][]
