@@ -63,17 +63,21 @@ function pinned(id: ProcessId, call: Call): PidRef | undefined {
 }
 
 /** Pins the process that is meant, for the caller to close. Throws ESRCH when there is none, or another has its PID now. */
-export function pinProcess({ pid, pidfdId, bootId }: ProcessId): PidRef {
+export function pinProcess({ pid, pidfdId, bootId: boot }: ProcessId): PidRef {
   const process = PidRef.pin(pid)
   const isOther = pidfdId !== undefined && process.pidfdId !== 0n && process.pidfdId !== pidfdId
-  if (!isOther && (bootId === undefined || bootId === currentBootId())) return process
+  if (!isOther && (boot === undefined || boot === currentBootId())) return process
   process.close()
   return PidRef.pin(0)
 }
 
+/** Read once: reading it takes as long as all the rest of a reply. */
+let bootId: string | undefined
+
 /** The boot as ProcessId has it. */
 export function currentBootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim().replaceAll('-', '')
+  bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim().replaceAll('-', '')
+  return bootId
 }
 
 /** A method on one machine; `rule` says what a call needs, and with undefined anybody may call. */
