@@ -220,6 +220,12 @@ t.test('with nothing to do the daemon goes, and comes back for each call', async
     t.match((await alice.varlink('List', { name: 'guest' })).stderr, 'NoSuchMachine')
   }
 
+  // Beside each other calls come at any moment of its going.
+  const call = ['busctl', '--user', 'call', NAME, PATH, `${NAME}.Manager`, 'ListMachines'].join(' ')
+  const lane = `for round in $(seq 25); do ${call} >/dev/null || exit 1; done`
+  const lanes = await Promise.all([1, 2, 3].map(() => alice.try('sh', '-c', lane)))
+  t.same(lanes, Array(3).fill({ stdout: '', stderr: '', exitCode: 0 }))
+
   await t.test('but stays as long as there is a machine', async (t) => {
     t.equal((await alice.register('guest', leader)).stderr, '')
     await host.waitFor(async () => (await alice.daemon('SubState')) === 'running', 'the daemon to run')
