@@ -31,7 +31,7 @@ const BUSES: Readonly<Record<string, RegExp>> = {
   'huge message': /message is too long$/,
   flood: /The bus sends too much$/,
   descriptors: /too many descriptors|sends too much|without it/,
-  'hang-up': /The bus closed the connection$|Broken pipe$|Connection reset by peer$/,
+  'hang-up': /The bus closed the connection$|Broken pipe|Connection reset by peer/,
   wordless: /^Call failed: /,
   silent: /Failed to connect to the system bus in container plain: Connection timed out$/,
   mute: /StartTransientUnit timed out$/
