@@ -53,6 +53,8 @@ async function run(instance: Instance): Promise<void> {
     exit()
   })
   feedWatchdog()
+  // Only when the name is ours: nobody else works on what is found then.
+  void manager.imageChanges.removeLeftovers()
   notify(['READY=1', 'STATUS=Processing requests...'])
   void manager.recoverNetworks()
 }

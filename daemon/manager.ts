@@ -3,6 +3,7 @@ import { log } from './base/log.ts'
 import { Operations } from './base/operations.ts'
 import type { ServiceManager } from './bus/systemd.ts'
 import type { Config } from './config.ts'
+import { ImageChanges } from './image/image-changes.ts'
 import { ImageMounts } from './image/image-mounts.ts'
 import { Images } from './image/images.ts'
 import { MetadataReader } from './image/metadata.ts'
@@ -35,6 +36,7 @@ export class Manager {
   readonly config: Config
   readonly networks: Networks
   readonly images: Images
+  readonly imageChanges: ImageChanges
   readonly metadata: MetadataReader
   readonly #state: StateDirectory
 
@@ -43,6 +45,7 @@ export class Manager {
     this.systemd = systemd
     this.config = instance.readConfig()
     this.images = new Images(instance.images)
+    this.imageChanges = new ImageChanges(this.images, this.operations)
     this.metadata = new MetadataReader(this.images, this.workers)
     this.#state = new StateDirectory(instance.stateDirectory)
     this.machines = new Machines(systemd, this.#state, instance.unitOf)

@@ -120,6 +120,7 @@ const texts: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   // The same number as EOPNOTSUPP on Linux, and the name that Node's tables have first.
   ENOTSUP: 'Operation not supported',
+  ENOTCONN: 'Transport endpoint is not connected',
   ETIMEDOUT: 'Connection timed out',
   ENODATA: 'No data available',
   ENOBUFS: 'No buffer space available',

@@ -3,9 +3,7 @@ import { constants as os } from 'node:os'
 import { dirname } from 'node:path'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { CopyControl } from '../linux/copy-control.ts'
-import { nameOf } from '../linux/file-at.ts'
 import { readMounts } from '../linux/mount-info.ts'
-import { removeTree } from '../linux/remove-tree.ts'
 import { withoutImmutableFlag } from './immutable.ts'
 import { lockImage } from './locks.ts'
 import { handleOf, type ImageRequest, isLinked, requireOwn } from './request.ts'
@@ -37,7 +35,7 @@ function removeDirectory(path: string, control: CopyControl): void {
   } catch (error) {
     // Directories in a lower layer of overlayfs cannot be renamed.
     if (!isSystemError(error) || error.code !== 'EXDEV') throw error
-    removeTree({ directory: -1, name: nameOf(path) }, control)
+    temporary.removeSibling(path, control)
     return
   }
   temporary.remove(control)

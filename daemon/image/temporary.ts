@@ -43,6 +43,11 @@ export class Temporary {
     removeTree(this.entry, control)
   }
 
+  /** Removes, where it is, what cannot be taken here. */
+  removeSibling(path: string, control: CopyControl): void {
+    removeTree(this.#sibling(path), control)
+  }
+
   [Symbol.dispose](): void {
     closeFd(this.entry.directory)
     this.#lock.release()

@@ -79,14 +79,16 @@ function limitsOf(data: Buffer): { referencedLimit: bigint; exclusiveLimit: bigi
   }
 }
 
-/** The groups that a group is in. */
+/** The groups that a group is in; none while quota is off. */
 export function parentsOf(fd: number, group: bigint): bigint[] {
   const found: bigint[] = []
   // Each relation is there twice, once for each end.
   const range = { tree: QUOTA_TREE, object: [group, group], type: [RELATION_ITEM, RELATION_ITEM] } as const
-  for (const { object, offset } of searchTree(fd, range)) {
-    if (object === group && levelOf(offset) > levelOf(group)) found.push(offset)
-  }
+  unless('ENOENT', () => {
+    for (const { object, offset } of searchTree(fd, range)) {
+      if (object === group && levelOf(offset) > levelOf(group)) found.push(offset)
+    }
+  })
   return found
 }
 

@@ -2,6 +2,7 @@ import { MachinedError } from '../../base/errors.ts'
 import { EncodedStruct } from '../../bus/codec.ts'
 import { isValidImageName, type Image } from '../../image/image.ts'
 import type { Manager } from '../../manager.ts'
+import { cloneImage, markImageReadOnly, removeImage, renameImage, setImageLimit } from './image-changes.ts'
 import { escapeLabel, MANAGER_PATH } from './object-path.ts'
 import { method, type Args, type InterfaceTable, type MethodRow, type PropertyRow } from './table.ts'
 
@@ -113,6 +114,11 @@ export const imageTable: InterfaceTable<ImageTarget> = {
     LimitExclusive: property('t', ({ limitExclusive }) => limitExclusive)
   },
   methods: {
+    Remove: removeImage,
+    Rename: renameImage,
+    Clone: cloneImage,
+    MarkReadOnly: markImageReadOnly,
+    SetLimit: setImageLimit,
     GetHostname: getHostname,
     GetMachineID: getMachineID,
     GetMachineInfo: getMachineInfo,

@@ -9,10 +9,12 @@ import { getSSHInfo, getUIDShift, killMachine, manageMachine, terminateMachine }
 import { bindMount } from './machine-binds.ts'
 import { copyFrom, copyFromWithFlags, copyTo, copyToWithFlags } from './machine-copies.ts'
 import * as images from './image.ts'
+import * as changes from './image-changes.ts'
 import { getAddresses, getOSRelease, openRootDirectory } from './machine-inspection.ts'
 import { openLogin, openPTY, openShell } from './machine-terminals.ts'
 import type { ActionName } from '../polkit-actions.ts'
 import { escapeLabel, MANAGER_PATH } from './object-path.ts'
+import { cleanPool, poolProperties, setPoolLimit } from './pool.ts'
 import type { MachineTarget } from '../machine-access.ts'
 import { closeRegistration, refuseTakenName, takeIn } from '../take-in.ts'
 import { readFixedRegistration, readRegistration } from './registration.ts'
@@ -176,7 +178,7 @@ function mapToMachine(kind: IdKind): MethodRow<Manager> {
 /** `org.freedesktop.machine1.Manager` (spec/dbus.md 3), in the order that introspection shows. */
 export const managerTable: InterfaceTable<Manager> = {
   name: 'org.freedesktop.machine1.Manager',
-  properties: {},
+  properties: poolProperties,
   methods: {
     GetMachine: getMachine,
     GetImage: images.getImage,
@@ -205,10 +207,17 @@ export const managerTable: InterfaceTable<Manager> = {
     CopyToMachineWithFlags: byName(copyToWithFlags),
     OpenMachineRootDirectory: byName(openRootDirectory),
     GetMachineUIDShift: byName(getUIDShift),
+    RemoveImage: images.byImageName(changes.removeImage),
+    RenameImage: images.byImageName(changes.renameImage),
+    CloneImage: images.byImageName(changes.cloneImage),
+    MarkImageReadOnly: images.byImageName(changes.markImageReadOnly),
     GetImageHostname: images.byImageName(images.getHostname),
     GetImageMachineID: images.byImageName(images.getMachineID),
     GetImageMachineInfo: images.byImageName(images.getMachineInfo),
     GetImageOSRelease: images.byImageName(images.getOSRelease),
+    SetPoolLimit: setPoolLimit,
+    SetImageLimit: images.byImageName(changes.setImageLimit),
+    CleanPool: cleanPool,
     MapFromMachineUser: mapFromMachine('uid'),
     MapToMachineUser: mapToMachine('uid'),
     MapFromMachineGroup: mapFromMachine('gid'),
