@@ -50,7 +50,8 @@ async function run(instance: Instance): Promise<void> {
   varlink.listen()
   stopOnSignals(() => {
     operations.close()
-    exit()
+    // By then whoever waited for one has been answered.
+    setImmediate(exit)
   })
   feedWatchdog()
   // Only when the name is ours: nobody else works on what is found then.
