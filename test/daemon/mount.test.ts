@@ -200,7 +200,10 @@ t.test('what cannot be mounted', async (t) => {
     t.match(await run('machinectl', ...words.split(' ')), { stdout: '', stderr, exitCode: 1 }, words)
   }
   t.match(await run('machinedctl', 'nope'), { stderr: "Unknown command verb 'nope'.", exitCode: 1 })
-  t.match(await run('machinedctl'), { stderr: 'Command verb required (one of mount, umount, mounts).', exitCode: 1 })
+  t.match(await run('machinedctl'), {
+    stderr: 'Command verb required (one of mount, umount, mounts, network).',
+    exitCode: 1
+  })
   t.equal(await client.output('ls', '-A', POINT), '.#empty\n.#leaders')
 })
 
