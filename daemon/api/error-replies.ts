@@ -157,9 +157,13 @@ export function varlinkReply(error: unknown, interfaceName: string, declares: (n
 
 /** Node knows only some of the kernel's errors. */
 const numbers: Readonly<Record<string, number>> = {
+  EUNATCH: 49,
   EBADR: 53,
   ENONET: 64,
+  ENOPKG: 65,
+  ENOTUNIQ: 76,
   EUCLEAN: 117,
+  ENOMEDIUM: 123,
   EMEDIUMTYPE: 124,
   ...constants.errno
 }

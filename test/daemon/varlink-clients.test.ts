@@ -4,6 +4,7 @@ import { Client } from './client.ts'
 import { callOne, HOOK_SOCKET, MACHINE_SOCKET } from './varlink-client.ts'
 
 const M = 'io.systemd.Machine'
+const I = 'io.systemd.MachineImage'
 const USER = 'alice'
 const ADDRESS = '192.0.2.7'
 
@@ -226,6 +227,49 @@ open("/run/asked").read()`
     t.strictSame(await callOne(host, `${M}.Terminate`, { name: 'own' }, asUser), {})
     await client.waitTillGone('own')
   })
+})
+
+/** Forbids what is asked for with exactly these details; anything else needs a password. */
+const IMAGE_RULES = `
+polkit.addRule(function (action, subject) {
+  if (subject.user != "${USER}" || !/-images$/.test(action.id)) return polkit.Result.NOT_HANDLED
+  var details = ["verb", "image", "new_name", "mode", "name"].map(function (key) { return action.lookup(key) || "" })
+  var asked = action.id.replace(/.*[.]/, "") + " " + details.join(",")
+  return [
+    "inspect-images ,,,,plain",
+    "inspect-images ,,,,n/a",
+    "manage-images update,plain,,,",
+    "manage-images clone,plain,copy,,",
+    "manage-images remove,plain,,,",
+    "manage-images set_pool_limit,,,,",
+    "manage-images clean_pool,,,hidden,"
+  ].indexOf(asked) < 0 ? polkit.Result.NOT_HANDLED : polkit.Result.NO
+})
+`
+
+t.test('polkit is told what is to be done to which image', async (t) => {
+  const asUser = { user: USER }
+  const more = { ...asUser, flags: { more: true } }
+  const denied = { error: 'org.varlink.service.PermissionDenied' }
+  const ask = { acquireMetadata: 'yes' }
+  await host.run(['mkdir', '-p', '/var/lib/machines/plain', '/var/lib/machines/unasked'])
+  t.match(await callOne(host, `${I}.List`, { name: 'plain' }, asUser), { parameters: { type: 'directory' } })
+  t.strictSame(await callOne(host, `${I}.Remove`, { name: 'nope' }, asUser), { error: `${I}.NoSuchImage` })
+  await host.writeFile('/etc/polkit-1/rules.d/20-images.rules', IMAGE_RULES)
+  const isDenied = async (): Promise<boolean> =>
+    (await callOne(host, `${I}.Remove`, { name: 'plain' }, asUser)).error === denied.error
+  await host.waitFor(isDenied, 'polkit to load the rule')
+  t.strictSame(await callOne(host, `${I}.List`, { name: 'plain', ...ask }, asUser), denied)
+  t.strictSame(await callOne(host, `${I}.List`, ask, more), denied)
+  t.strictSame(await callOne(host, `${I}.Update`, { name: 'plain', newName: 'x', limit: 1 }, asUser), denied)
+  t.strictSame(await callOne(host, `${I}.Clone`, { name: 'plain', newName: 'copy' }, asUser), denied)
+  t.strictSame(await callOne(host, `${I}.SetPoolLimit`, { limit: 1 }, asUser), denied)
+  t.strictSame(await callOne(host, `${I}.CleanPool`, { mode: 'hidden' }, more), denied)
+  t.strictSame(await callOne(host, `${I}.Remove`, { name: 'unasked' }, asUser), {
+    error: 'io.systemd.InteractiveAuthenticationRequired'
+  })
+  t.match(await callOne(host, `${I}.List`, { name: 'unasked' }), { parameters: { name: 'unasked' } })
+  await host.run(['rmdir', '/var/lib/machines/plain', '/var/lib/machines/unasked'])
 })
 
 t.test('no user gets all connections', async (t) => {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { isValidImageName } from '../../image/image.ts'
 import { isValidMachineName } from '../../machine/machine-name.ts'
 import type { Json } from './json.ts'
 import {
@@ -78,6 +79,11 @@ export function readMachineName(value: Json): string {
   return required(isValidMachineName(value as string) ? (value as string) : undefined)
 }
 
+/** Reads the name of an image, of the host as well. Throws BadValue. */
+export function readImageName(value: Json): string {
+  return required(isValidImageName(value as string) ? (value as string) : undefined)
+}
+
 /** Reads a signal by number, by number in decimal, or by its name with or without SIG. Throws BadValue. */
 export function readSignal(value: Json): number {
   const number =
@@ -114,6 +120,11 @@ export interface ProcessId {
 
 const PID_MAX = 0x7fffffffn
 const WIDEST = 0xffffffffffffffffn
+
+/** Reads a number of bytes. Throws BadValue. */
+export function readSize(value: Json): bigint {
+  return readUnsigned(value, WIDEST)
+}
 
 /** Reads a PID, which may be 0 and may come as a decimal string. Throws BadValue. */
 export function readPid(value: Json): number {

@@ -4,6 +4,7 @@ import { listenUnix, passedSockets, setAttribute } from '../../linux/unix-listen
 import type { Instance } from '../../instance.ts'
 import type { Manager } from '../../manager.ts'
 import { eventsTable } from './events.ts'
+import { imageTable } from './image.ts'
 import { introspectionTable, systemTable } from './introspection.ts'
 import { machineTable } from './machine.ts'
 import { resolveHookTable } from './resolve-hook.ts'
@@ -44,6 +45,7 @@ export class VarlinkServers {
     this.#instance = manager.instance
     this.#machines = serverOf(surroundings)
     this.#machines.serve(machineTable, manager)
+    this.#machines.serve(imageTable, manager)
     this.#machines.serve(eventsTable, manager)
     this.#machines.serve(serviceTable, undefined)
     this.#users = serverOf(surroundings)
