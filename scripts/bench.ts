@@ -21,6 +21,7 @@ const unit = 'systemd-machined.service'
 // Beside the daemon, so that it finds ../daemon/bus and the packages.
 const clientPath = '/usr/local/lib/machined/scripts/bench-client.cjs'
 const node = '/usr/bin/node'
+const manager = ['org.freedesktop.machine1', '/org/freedesktop/machine1', 'org.freedesktop.machine1.Manager']
 /** What is called with so many machines registered: the client's row and the table's name for it. */
 const stages = [
   { machines: 0, calls: { Ping: 'Ping' } },
@@ -44,6 +45,15 @@ const makeImages = `
   cd /var/lib/machines
   mkdir -p bench-image/etc $(seq -f other-%g 999)
   cp /etc/os-release bench-image/etc/`
+/** What is copied into a machine: the row's name and how to make it at `$0`. */
+const copied = {
+  'CopyTo, 10,000 files': `
+    for directory in $(seq 100); do
+      mkdir -p "$0/$directory"
+      (cd "$0/$directory"; head -c 102400 /dev/urandom | split -b 1024)
+    done`,
+  'CopyTo, 1 GB': 'head -c 1000M /dev/urandom >"$0"'
+}
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
@@ -178,6 +188,23 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
   await takeTurns(host, async (daemon) => {
     for (const method of callsInside) await measure(host, table, daemon, method, method)
   })
+  for (const [name, make] of Object.entries(copied)) await measureCopies(host, table, name, make)
+}
+
+async function measureCopies(host: TestHost, table: Table, name: string, make: string): Promise<void> {
+  await host.run(['sh', '-euc', make, '/root/copied'])
+  const call = ['busctl', '--timeout=120', 'call', ...manager, 'CopyToMachine', 'sss', 'bench']
+  const remove = ['rm', '-rf', '/var/lib/machines/bench/copied']
+  await takeTurns(host, async (daemon) => {
+    // As with other calls, what the first one starts is not counted.
+    await host.run([...call, '/etc/hostname', '/copied'])
+    await host.run(remove)
+    const start = performance.now()
+    await host.run([...call, '/root/copied', '/copied'])
+    table.add(daemon, name, 'ms', performance.now() - start)
+    await host.run(remove)
+  })
+  await host.run(['rm', '-r', '/root/copied'])
 }
 
 async function measureImages(host: TestHost, table: Table): Promise<void> {

@@ -2,7 +2,7 @@ import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 import type { CopyControl } from './copy-control.ts'
 import type { CopyStatus } from './copy-status.ts'
-import { copyFileRange, readInto, seek, truncate, writeFrom } from './file-at.ts'
+import { copyFileRange, readInto, seek, sendFile, truncate, writeFrom } from './file-at.ts'
 import { ioctl } from './libc.ts'
 
 const FICLONE = 0x40049409
@@ -24,7 +24,8 @@ export class ContentCopier {
   readonly #control: CopyControl
   readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_SIZE)
   #reflinks = true
-  #ranges = true
+  /** The first may do without copying at all; the second works from one file system to another. */
+  #ways = [copyFileRange, sendFile]
 
   constructor(control: CopyControl) {
     this.#control = control
@@ -76,25 +77,26 @@ export class ContentCopier {
   /** Stops early where the file ends early. */
   #copyRange(input: number, output: number, length: number): void {
     let rest = length
-    while (this.#ranges && rest > BUFFER_SIZE) {
+    for (let way = this.#ways[0]; way !== undefined && rest > BUFFER_SIZE; way = this.#ways[0]) {
       this.#control.throwIfCancelled()
-      const copied = this.#copyByKernel(input, output, Math.min(rest, CHUNK))
+      const copied = this.#copyByKernel(way, input, output, Math.min(rest, CHUNK))
       // Some file systems give nothing here, though there is something to read.
       if (copied === 0) break
-      rest -= copied
+      rest -= copied ?? 0
     }
     this.#copyByBuffer(input, output, rest)
   }
 
-  #copyByKernel(input: number, output: number, length: number): number {
+  /** Undefined when this way does not work here, which is not tried again then. */
+  #copyByKernel(way: typeof copyFileRange, input: number, output: number, length: number): number | undefined {
     try {
-      const copied = copyFileRange(input, output, length)
+      const copied = way(input, output, length)
       this.#control.count(copied, 0)
       return copied
     } catch (error) {
       if (!isUnsupported(error)) throw error
-      this.#ranges = false
-      return 0
+      this.#ways.shift()
+      return undefined
     }
   }
 

@@ -99,6 +99,12 @@ const c = {
     'long',
     ['int', 'void *', 'int', 'void *', 'size_t', 'uint']
   ),
+  sendfile: declare<(to: number, from: number, at: null, size: number) => number>('sendfile', 'long', [
+    'int',
+    'int',
+    'void *',
+    'size_t'
+  ]),
   flistxattr: declare<(fd: number, into: Buffer, size: number) => number>('flistxattr', 'long', [
     'int',
     'void *',
@@ -268,6 +274,11 @@ export function truncate(fd: number, size: number): void {
 /** copy_file_range(2) from and to where the descriptors stand; gives the bytes copied. */
 export function copyFileRange(from: number, to: number, size: number): number {
   return checked(c.copyFileRange(from, null, to, null, size, 0), 'copy_file_range')
+}
+
+/** sendfile(2) from and to where the descriptors stand; gives the bytes copied. */
+export function sendFile(from: number, to: number, size: number): number {
+  return checked(c.sendfile(to, from, null, size), 'sendfile')
 }
 
 /** flistxattr(2): gives the length of the names, each of which ends with a zero. */
