@@ -10,6 +10,7 @@ import {
   type ClientBus,
   type ClientMessage
 } from './client-bus.ts'
+import { handleCall, type CallHandler } from './handle-call.ts'
 import { ProtocolError, requireDecodable, type BusMessage } from './message.ts'
 import type { CallRequest, OutgoingMessage } from './outgoing.ts'
 import { Subscriptions, type SignalMatch } from './subscriptions.ts'
@@ -42,7 +43,7 @@ const systemBus = 'unix:path=/run/dbus/system_bus_socket'
  */
 export class Connection {
   /** Handles calls to us; replying is its own affair. The message's descriptors are kept until its promise settles. */
-  onMethodCall: (message: BusMessage) => void | Promise<void> = () => undefined
+  onMethodCall: CallHandler = () => undefined
   /** Called once when the bus went away, not after close(). */
   onClose: (error?: Error) => void = () => undefined
   readonly #transport: Transport
@@ -210,7 +211,9 @@ export class Connection {
 
   #receive(message: BusMessage): void {
     if (message.type === callType) {
-      this.#handleCall(message)
+      handleCall(message, this.onMethodCall, (error) => {
+        this.#failed(error)
+      })
       return
     }
     try {
@@ -236,31 +239,6 @@ export class Connection {
       setImmediate(() => {
         closeAll(message.fds)
       })
-  }
-
-  /** A handler that needs no waiting is done at once, without a promise. */
-  #handleCall(message: BusMessage): void {
-    try {
-      const pending = this.onMethodCall(message)
-      if (pending) void this.#finishCall(message, pending)
-      else closeAll(message.fds)
-    } catch (error) {
-      this.#callFailed(message, error)
-    }
-  }
-
-  async #finishCall(message: BusMessage, pending: Promise<void>): Promise<void> {
-    try {
-      await pending
-      closeAll(message.fds)
-    } catch (error) {
-      this.#callFailed(message, error)
-    }
-  }
-
-  #callFailed(message: BusMessage, error: unknown): void {
-    closeAll(message.fds)
-    this.#failed(error)
   }
 
   /** What a handler threw: the peer's doing, or a bug of ours. */

@@ -7,15 +7,13 @@ import { scopeNameForMachine, type UnitPlace } from '../linux/cgroup.ts'
 import type { PidRef } from '../linux/process.ts'
 import { Collector } from './collector.ts'
 import { unitOfLeader } from './find-process.ts'
+import { logStarted, logStopped } from './journal-entries.ts'
 import type { Machine } from './machine.ts'
 import { createScope, type ScopeRequest } from './scope.ts'
 import { ScopeJobs } from './scope-jobs.ts'
 import type { StateDirectory } from './state-file.ts'
 import { UnitChanges } from './unit-changes.ts'
 import { watchMachine, type Watches } from './watches.ts'
-
-const MACHINE_STARTED = '24d8d4452573402496068381a6312df2'
-const MACHINE_STOPPED = '58432bd3bace477cb514b56381b8a758'
 
 type Events = Record<'new' | 'removed' | 'changed', [machine: Machine]>
 
@@ -237,10 +235,7 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
     }
     machine.started = true
     this.#save(machine)
-    log.info(
-      { MESSAGE_ID: MACHINE_STARTED, NAME: machine.name, LEADER: String(machine.registration.leader?.pid ?? 0) },
-      `New machine ${machine.name}.`
-    )
+    logStarted(machine)
     this.emit('new', machine)
     if (!machine.leaderAlive) check()
   }
@@ -261,10 +256,7 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
   #finalize(machine: Machine): void {
     if (this.#machines.get(machine.name) !== machine) return
     machine.stopping = true
-    if (machine.started) {
-      const LEADER = String(machine.registration.leader?.pid ?? 0)
-      log.info({ MESSAGE_ID: MACHINE_STOPPED, NAME: machine.name, LEADER }, `Machine ${machine.name} terminated.`)
-    }
+    if (machine.started) logStopped(machine)
     try {
       this.#state.remove(machine)
     } catch (error) {

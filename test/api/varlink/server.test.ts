@@ -1,0 +1,98 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { method, Subscription, field, string, type InterfaceTable } from '../../../daemon/api/varlink/schema.ts'
+import { VarlinkServer } from '../../../daemon/api/varlink/server.ts'
+import { listenUnix } from '../../../daemon/linux/unix-listener.ts'
+
+const PIECE = 'x'.repeat(16 * 1024)
+/** Twice of what may stay unread, and of what the kernel holds in addition. */
+const MOST_PIECES = 256
+
+/** Those who follow the news, each by what tells it something. */
+type Followers = Set<(text: string) => void>
+
+const news: InterfaceTable<Followers> = {
+  name: 'org.example.News',
+  doc: 'What has happened.',
+  types: [],
+  methods: {
+    Follow: method({
+      doc: 'Tells it.',
+      more: 'required',
+      in: {},
+      out: { text: field(string, 'What it is.') },
+      access: 'anyone',
+      run: (followers: Followers) =>
+        new Subscription((emit) => {
+          const tell = (text: string): void => {
+            emit({ text })
+          }
+          followers.add(tell)
+          return () => followers.delete(tell)
+        })
+    })
+  },
+  errors: {}
+}
+
+/** Starts a server of news. Nobody needs to be authorized for them. */
+function serve(t: Test): { followers: Followers; path: string; server: VarlinkServer } {
+  const server = new VarlinkServer({ check: () => Promise.reject(new Error('Nobody asks')) })
+  const followers: Followers = new Set()
+  server.serve(news, followers)
+  // Addresses of sockets are short.
+  const directory = mkdtempSync(join(tmpdir(), 'varlink-'))
+  const path = join(directory, 'socket')
+  server.listen(listenUnix(path, 0o600))
+  t.teardown(() => {
+    server.close()
+    rmSync(directory, { recursive: true })
+  })
+  return { followers, path, server }
+}
+
+/** Begins to follow; nothing is read from the socket until somebody listens to its data. */
+async function follow(path: string): Promise<Socket> {
+  const socket = connect(path)
+  await once(socket, 'connect')
+  socket.write('{"method":"org.example.News.Follow","more":true}\0')
+  return socket
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await turn()
+}
+
+t.test('who does not read what it follows is cut off, and nobody else', async (t) => {
+  const { followers, path, server } = serve(t)
+  const slow = await follow(path)
+  await until(() => followers.size === 1)
+  const quick = await follow(path)
+  await until(() => followers.size === 2)
+  let read = 0
+  quick.on('data', (bytes: Buffer) => (read += bytes.filter((byte) => byte === 0).length))
+  let told = 0
+  for (; followers.size === 2 && told < MOST_PIECES; told++) {
+    for (const tell of [...followers]) tell(PIECE)
+    await until(() => read === told + 1)
+  }
+  t.equal(followers.size, 1, 'one is told no more')
+  t.equal(server.connections, 1)
+  for (const tell of followers) tell('the last')
+  await until(() => read === told + 1)
+  t.pass('the other has it all')
+  slow.destroy()
+  quick.destroy()
+  await until(() => followers.size === 0)
+  t.equal(server.connections, 0, 'who hangs up follows no more')
+})
