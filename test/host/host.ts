@@ -166,7 +166,7 @@ export class TestHost {
       if (existsSync(stock)) await this.writeFile(join(OVERRIDE_UNITS, name), readFileSync(stock, 'utf8'))
     }
     await this.run(['systemctl', 'stop', SOCKET, UNIT], { reject: false })
-    await this.run(['systemctl', 'daemon-reload'])
+    await this.#reloadUnits()
     if (existsSync(join(this.#rootPath, STOCK_UNITS, SOCKET))) await this.run(['systemctl', 'start', SOCKET])
     await this.run(['systemctl', 'start', UNIT])
   }
@@ -176,7 +176,7 @@ export class TestHost {
     if (this.#machined === 'stock') throw new Error('This host was started without our machined')
     await this.run(['systemctl', 'stop', SOCKET, UNIT], { reject: false })
     await this.run(['rm', '-f', join(OVERRIDE_UNITS, UNIT), join(OVERRIDE_UNITS, SOCKET)])
-    await this.run(['systemctl', 'daemon-reload'])
+    await this.#reloadUnits()
     await this.run(['systemctl', 'start', UNIT])
   }
 
@@ -240,6 +240,12 @@ export class TestHost {
     await this.waitFor(isUp, 'the host to boot')
     // See the script `boot`: only PID 1's start had to be kept from these settings of the machine.
     await this.run(['umount', '/proc/sys/fs'])
+  }
+
+  /** Units are read anew, and may be started as if they never had been: changing over often would meet the start limit. */
+  async #reloadUnits(): Promise<void> {
+    await this.run(['systemctl', 'daemon-reload'])
+    await this.run(['systemctl', 'reset-failed', UNIT, SOCKET], { reject: false })
   }
 
   /** A leaf of the host's cgroup tree that systemd knows nothing of. */
