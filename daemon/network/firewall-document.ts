@@ -129,7 +129,8 @@ function forwardRules({ bridge, config }: FirewallState): string[] {
 function inputRules({ bridge, config }: FirewallState): string[] {
   if (config.hostAccess === 'yes') return []
   const from = `iifname "${bridge}"`
-  const kinds = config.hostAccess === 'services' ? '{ icmp, ipv6-icmp }' : undefined
+  // ICMP and ICMPv6: a host without /etc/protocols does not know the second by name.
+  const kinds = config.hostAccess === 'services' ? '{ 1, 58 }' : undefined
   return [
     `${from} ct state established,related accept`,
     `${from} icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept`,

@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import t from 'tap'
+import { parseIp, parsePrefix } from '../../daemon/base/prefix.ts'
+import { firewallDocument, removalDocument } from '../../daemon/network/firewall-document.ts'
+import type { ActiveForward, FirewallState } from '../../daemon/network/firewall-state.ts'
+import { networkDefaults } from '../../daemon/network/network-config.ts'
+import { readForward } from '../../daemon/network/forward-text.ts'
+import { hostRoot } from '../host/root.ts'
+import { ROOTS } from '../daemon/client.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'machined-rules-'))
+t.teardown(() => {
+  rmSync(directory, { recursive: true })
+})
+
+/** Runs commands of a root in a network of their own, with the directory of the documents at /mnt. */
+const INSIDE = 'mount --bind "$1" "$0/mnt" && exec chroot "$0" /bin/sh -ec "$2"'
+
+async function inside(root: string, script: string): Promise<string> {
+  const argv = ['--net', '--mount', '--', 'sh', '-ec', INSIDE, root, directory, script]
+  return (await execa('unshare', argv, { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, extendEnv: false })).stdout
+}
+
+const ip4 = parseIp('10.200.0.5')
+const ip6 = parseIp('fd00::5')
+const state: FirewallState = {
+  bridge: 'machines0',
+  subnet4: parsePrefix('10.200.0.0/24'),
+  subnet6: parsePrefix('fd00::/64'),
+  config: networkDefaults,
+  ports: [
+    { interfaceName: 've-c1', mac: '02:00:00:00:00:05', ip4, ip6 },
+    { interfaceName: 've-c2', mac: '02:00:00:00:00:06', ip4: parseIp('10.200.0.6'), ip6: undefined }
+  ],
+  forwards: ['80', 'udp:53', '192.0.2.1:8000-8009', '[2001:db8::1]:443'].map((listen): ActiveForward => ({
+    ...readForward('c1', listen, ''),
+    ip4,
+    ip6
+  }))
+}
+const strict = { ...networkDefaults, isolation: 'ports', hostAccess: 'services', localhostForward: false } as const
+const documents = {
+  full: firewallDocument(state),
+  strict: firewallDocument({ ...state, config: strict }),
+  bare: firewallDocument({ ...state, subnet6: undefined, ports: [], forwards: [] }),
+  gone: removalDocument
+}
+for (const [name, text] of Object.entries(documents)) writeFileSync(join(directory, `${name}.nft`), text)
+
+for (const { root } of ROOTS) {
+  t.test(`the nft of ${root} takes every document after every other, twice`, async (t) => {
+    const { path } = await hostRoot(root)
+    const order = ['gone', 'full', 'full', 'bare', 'strict', 'full', 'gone', 'gone', 'bare', 'full']
+    const listed = await inside(
+      path,
+      `for name in ${order.join(' ')}; do nft -f /mnt/$name.nft; done; nft list ruleset`
+    )
+    t.match(listed, /map bound4_port \{[^}]*192\.0\.2\.1 \. (?:tcp|6) \. 8009 : 8009/)
+    t.match(listed, /map free6_addr \{[^}]*(?:udp|17) \. 53 : fd00::5/)
+    t.match(listed, /set macs \{[^}]*"ve-c2" \. 02:00:00:00:00:06/)
+    t.equal(await inside(path, 'nft -f /mnt/full.nft; nft -f /mnt/gone.nft; nft list ruleset'), '')
+  })
+}
