@@ -97,6 +97,11 @@ export class Connection {
 
   #ready(events: PollEvents): void {
     try {
+      // Only a peer that is gone altogether makes an error. Reading would tell, but is not done now: nothing else will.
+      if (events.error !== 0 && !this.#wantsMore()) {
+        this.close()
+        return
+      }
       if (events.writable) this.#flush()
       if (events.readable || events.error !== 0) this.#read()
       this.#advance()

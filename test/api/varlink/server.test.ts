@@ -11,6 +11,8 @@ import { listenUnix } from '../../../daemon/linux/unix-listener.ts'
 const PIECE = 'x'.repeat(16 * 1024)
 /** Twice of what may stay unread, and of what the kernel holds in addition. */
 const MOST_PIECES = 256
+/** More than anything here takes. */
+const MOST_TURNS = 100_000
 
 /** Those who follow the news, each by what tells it something. */
 type Followers = Set<(text: string) => void>
@@ -34,6 +36,26 @@ const news: InterfaceTable<Followers> = {
           followers.add(tell)
           return () => followers.delete(tell)
         })
+    })
+  },
+  errors: {}
+}
+
+/** Counts how often it was asked. */
+const answers: InterfaceTable<{ given: number }> = {
+  name: 'org.example.Answers',
+  doc: 'What is known.',
+  types: [],
+  methods: {
+    Ask: method({
+      doc: 'Tells much.',
+      in: {},
+      out: { text: field(string, 'What it is.') },
+      access: 'anyone',
+      run: (count: { given: number }) => {
+        count.given++
+        return { text: PIECE }
+      }
     })
   },
   errors: {}
@@ -95,4 +117,18 @@ t.test('who does not read what it follows is cut off, and nobody else', async (t
   quick.destroy()
   await until(() => followers.size === 0)
   t.equal(server.connections, 0, 'who hangs up follows no more')
+})
+
+t.test('one that goes without having read its replies is let go', async (t) => {
+  const { path, server } = serve(t)
+  const count = { given: 0 }
+  server.serve(answers, count)
+  const socket = connect(path)
+  await once(socket, 'connect')
+  socket.write('{"method":"org.example.Answers.Ask"}\0'.repeat(MOST_PIECES))
+  await until(() => count.given > 0)
+  t.ok(count.given < MOST_PIECES, 'not all are answered, as none is read')
+  socket.destroy()
+  for (let turns = 0; server.connections > 0 && turns < MOST_TURNS; turns++) await turn()
+  t.equal(server.connections, 0)
 })
