@@ -10,7 +10,7 @@ def line(path, name, numbers):
     if stat.S_ISLNK(kind):
         what.append(os.readlink(path))
     else:
-        what.append([(key, os.getxattr(path, key)) for key in sorted(os.listxattr(path)) if not key.startswith('trusted.')] if kind in (stat.S_IFREG, stat.S_IFDIR) else [])
+        what.append([(key, os.getxattr(path, key)) for key in sorted(os.listxattr(path)) if not key.startswith('trusted.overlay.')] if kind in (stat.S_IFREG, stat.S_IFDIR) else [])
     if stat.S_ISREG(kind):
         what += [st.st_size, hashlib.sha256(open(path, 'rb').read()).hexdigest()[:16]]
     print(*what)

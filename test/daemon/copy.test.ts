@@ -16,6 +16,13 @@ mkfifo pipe; mknod null c 1 3
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 python3 -c 'import os; open(b"odd \\xff\\n name", "w").write("odd")'
 python3 -c 'import os; [os.setxattr(p, "user.note", b"kept") for p in ("plain", "deep")]'
+python3 -c 'import os; [os.setxattr("plain", kind + ".note", b"lost") for kind in ("trusted", "security")]'
+python3 -c '
+import os, struct
+acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
+  (1, 6, 0xffffffff), (2, 4, 12), (4, 4, 0xffffffff), (16, 4, 0xffffffff), (32, 0, 0xffffffff)))
+os.setxattr("nothing", "system.posix_acl_access", acl)
+os.setxattr("empty", "system.posix_acl_default", acl)'
 chmod 4755 plain; chmod 1777 deep; chmod 0 shut; chmod 2711 deep/er; chmod 640 pipe
 chown 12:34 plain; chown -h 56:78 away; chown 7:8 deep pipe
 find . -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +
@@ -58,6 +65,7 @@ for (const { root, systemd } of ROOTS) {
     await host.writeFile('/root/list.py', readFileSync(join(projectDirectory(), 'test/daemon/copy-tree.py'), 'utf8'))
     await host.run(['sh', '-euc', MAKE_TREE, 'sh', '/root/tree'])
     const list = (path: string): Promise<string> => client.output('python3', '/root/list.py', path)
+    const source = await list('/root/tree')
     const inside = async (name: string, path: string): Promise<string> =>
       list(`/proc/${await client.leader(name)}/root${path}`)
 
@@ -102,6 +110,10 @@ for (const { root, systemd } of ROOTS) {
     await t.test('trees and errors are those of the stock daemon', (t) => {
       for (const [what, value] of Object.entries(stock)) t.equal(ours[what], value, what)
       t.equal(ours['to plain'], '')
+      for (const kept of ['user.note', 'trusted.note', 'security.note', 'acl_access', 'acl_default'])
+        t.match(source, kept)
+      t.match(ours['tree in plain'], 'user.note')
+      t.notMatch(ours['tree in plain'], /trusted\.note|security\.note|posix_acl/)
       t.equal(ours['from veiled'], '')
       t.end()
     })
