@@ -45,7 +45,10 @@ const checks = [
   'ether type arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addr4 drop',
   'ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept',
   'ether type ip iifname . ip saddr != @addr4 drop',
-  'icmpv6 type { nd-router-advert, nd-redirect } drop'
+  'icmpv6 type { nd-router-advert, nd-redirect } drop',
+  // The host's own.
+  'ether type ip6 ip6 saddr fe80::1 drop',
+  'icmpv6 type nd-neighbor-advert @th,64,128 0xfe800000000000000000000000000001 drop'
 ]
 
 const checksOfSource = ['ether type ip6 ip6 saddr != { ::, fe80::/10 } iifname . ip6 saddr != @addr6 drop']

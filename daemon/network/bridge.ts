@@ -7,6 +7,8 @@ import { MachinedError } from '../base/errors.ts'
 /** The group that links of ours are in, so that they can be told from others' (networking.md 7.4). */
 export const OUR_GROUP = 0x6d63
 const ALIAS = 'machined:'
+/** Ours on every bridge, fe80::1/64; the anti-spoofing rules keep machines from it. */
+const LINK_LOCAL: Prefix = { address: Buffer.from('fe800000000000000000000000000001', 'hex'), length: 64 }
 
 /** What a bridge is to be like. */
 export interface BridgePlan {
@@ -52,6 +54,8 @@ function isFresh(bridge: Link, plan: BridgePlan): boolean {
 
 function setAddresses(socket: RequestSocket, bridge: Link, subnets: readonly Prefix[]): void {
   const wanted = subnets.map((subnet): Prefix => ({ address: addressAt(subnet, 1), length: subnet.length }))
+  // The kernel asks for a neighbour with the address of a packet, if the bridge has it, else with the link-local one.
+  if (subnets.some(({ address }) => address.length === 16)) wanted.push(LINK_LOCAL)
   const texts = new Set(wanted.map(formatPrefix))
   const present = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === bridge.index)
   for (const { prefix } of present) {

@@ -82,11 +82,51 @@ t.test('the host knows them by name', async (t) => {
   t.equal((await host.run(['ping', '-n', '-c', '1', '-W', '2', 'c1'], { reject: false })).exitCode, 0)
 })
 
+t.test('the host finds machines that have not asked for it before', async (t) => {
+  await allReach(t)
+  await host.run(['ip', 'neigh', 'flush', 'dev', 'machines0'])
+  t.ok(await reaches('c1', '2001:db8::1'), 'when it answers with an address of another link')
+})
+
 t.test('nothing is lost or changed when the daemon starts anew', async (t) => {
   const before = [await addresses('c1'), await addresses('c2')]
   await host.run(['systemctl', 'restart', UNIT])
   await allReach(t)
   t.strictSame([await addresses('c1'), await addresses('c2')], before)
+})
+
+t.test('a name has the same addresses when its machine starts anew, also when the leases are lost', async (t) => {
+  const before = [await addresses('c1'), await addresses('c2')]
+  const leases = async (): Promise<string[]> =>
+    (await client.output('machinedctl', 'network', 'leases')).split('\n').map((line) => line.replace(/ +/g, ' '))
+  const known = (await leases()).map((line) => line.split(' ').slice(0, 3))
+  await host.run(['systemctl', 'stop', UNIT])
+  await host.run(['rm', '-r', '/var/lib/machined/network'])
+  await host.run(['systemctl', 'stop', 'test-container-c2'])
+  await host.run(['systemctl', 'start', UNIT])
+  await host.startContainer('c2', ['-U', '--network-veth'])
+  t.strictSame([await addresses('c1'), await addresses('c2')], before)
+  t.strictSame((await leases()).map((line) => line.split(' ').slice(0, 3)).sort(), known.sort())
+  await allReach(t)
+})
+
+/** What there is of ours in the kernel, but for what counts up. */
+async function state(): Promise<string> {
+  const rules = await client.output('nft', '--stateless', 'list', 'ruleset')
+  const links = await client.output('sh', '-c', 'ip -o -d link; ip -o address; ip route; ip -6 route')
+  return `${rules}\n${links.replace(/ (?:preferred_lft|valid_lft|expires|[a-z_]*timer) +\S+/g, '')}`
+}
+
+t.test('a daemon that is killed leaves the network as it is, and the next one finds it so', async (t) => {
+  const before = await state()
+  const pid = async (): Promise<string> => client.output('systemctl', 'show', UNIT, '--property=MainPID', '--value')
+  const killed = await pid()
+  await host.run(['systemctl', 'kill', '--signal=KILL', UNIT])
+  t.ok(await reaches('c1', '192.0.2.2'), 'while none runs')
+  await host.run(['systemctl', 'start', UNIT])
+  t.not(await pid(), killed)
+  await allReach(t)
+  t.equal(await state(), before)
 })
 
 /** A server inside a machine that tells each client its address. */
