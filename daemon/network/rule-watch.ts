@@ -11,6 +11,7 @@ const NEWGEN = 0x0a0f
 const NFTA_TABLE_NAME = 1
 const NFGENMSG_LENGTH = 4
 
+/** Two who undo each other's work must not do so at full speed: after so many repairs within the time there is a pause as long. */
 const MOST_REPAIRS = 3
 const WITHIN_MS = 10_000
 
@@ -18,11 +19,14 @@ const WITHIN_MS = 10_000
 export class RuleWatch {
   readonly #events: KernelEvents
   readonly #repair: () => Promise<void>
+  readonly #withinMs: number
   #missing = false
   #repairs: number[] = []
+  #pause: NodeJS.Timeout | undefined
 
-  constructor(repair: () => Promise<void>) {
+  constructor(repair: () => Promise<void>, withinMs = WITHIN_MS) {
     this.#repair = repair
+    this.#withinMs = withinMs
     this.#events = new KernelEvents(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], (events) => {
       events.forEach((event) => {
         this.#see(event)
@@ -31,6 +35,7 @@ export class RuleWatch {
   }
 
   close(): void {
+    clearTimeout(this.#pause)
     this.#events.close()
   }
 
@@ -44,14 +49,24 @@ export class RuleWatch {
   }
 
   #check(): void {
-    if (!this.#missing) return
-    this.#missing = false
+    if (!this.#missing || this.#pause !== undefined) return
     const now = Date.now()
-    this.#repairs = [...this.#repairs.filter((time) => now - time < WITHIN_MS), now]
-    if (this.#repairs.length > MOST_REPAIRS) {
-      log.warn('Somebody takes away the rules of machines again and again, leaving it at that')
-      return
-    }
+    this.#repairs = this.#repairs.filter((time) => now - time < this.#withinMs)
+    if (this.#repairs.length < MOST_REPAIRS) this.#putBack(now)
+    else this.#wait()
+  }
+
+  #wait(): void {
+    log.warn('Somebody takes away the rules of machines again and again, putting them back more slowly')
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined
+      this.#check()
+    }, this.#withinMs).unref()
+  }
+
+  #putBack(now: number): void {
+    this.#missing = false
+    this.#repairs.push(now)
     this.#repair().catch((error: unknown) => {
       log.warn({ err: error }, 'Failed to put the rules of machines back')
     })
