@@ -102,5 +102,9 @@ t.test('without what makes it a shell there is none, and nothing stays open', { 
   t.equal(asked.length, 1)
   // What the message carried is closed once it was read, by the other end of the bus too.
   await systemd.unrefUnit('x')
-  t.strictSame(openFiles(), before)
+  // Of the connection before, something may have been closed meanwhile.
+  t.strictSame(
+    openFiles().filter((file) => !before.includes(file)),
+    []
+  )
 })
