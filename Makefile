@@ -26,7 +26,7 @@ help:
 	@echo 'make test       build, then run all tests (as root: those on a booted test host too)'
 	@echo 'make demo       boot a throw-away test host and show the daemon at work (root)'
 	@echo 'make shell      boot a throw-away test host and open a shell in it (root)'
-	@echo 'make bench      measure the daemon'
+	@echo 'make bench      measure the daemon; with PART=varlink or PART=debian13 only that part'
 	@echo 'make policy     write dbus-policy/ anew from the method tables'
 	@echo 'make install    DESTDIR= PREFIX=/usr/local NODE=(the node in $$PATH)'
 	@echo 'make uninstall  take it out again and give back what install moved aside'
@@ -77,7 +77,7 @@ shell: deps build-all
 bench: deps build-all
 	@test -f dist/scripts/bench.js || { echo 'There is no benchmark yet.'; exit 1; }
 	$(BUNDLE) scripts/bench-client.ts --outfile=dist/scripts/bench-client.cjs
-	node dist/scripts/bench.js
+	node dist/scripts/bench.js $(PART)
 
 install: dist/.daemon
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' NODE='$(NODE)' sh scripts/install.sh

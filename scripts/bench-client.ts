@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from '../daemon/bus/connection.ts'
 import { BenchConnection, type Request } from './bench-connection.ts'
+import { measureVarlink, registerByVarlink } from './bench-varlink-client.ts'
 
 // The client of `make bench`: runs inside the test host, beside the installed daemon, and prints its results as JSON.
 //
@@ -11,6 +12,8 @@ import { BenchConnection, type Request } from './bench-connection.ts'
 //   bench-client measure ROW              calls one method over and over
 //   bench-client create COUNT             creates machines, all at once
 //   bench-client run COUNT COMMAND...     runs a command so often; gives the median of its milliseconds
+//   bench-client varlink-register PID...  registers the machines bench-0 and on over Varlink
+//   bench-client varlink ROW COUNT PID... calls over Varlink, with COUNT machines; gives the median of microseconds
 
 const manager = {
   destination: 'org.freedesktop.machine1',
@@ -151,6 +154,15 @@ async function run(connection: Connection, action: string, args: readonly string
       return create(connection, Number(first))
     case 'run':
       return runCommand(Number(first), args.slice(1))
+    case 'varlink-register':
+      return registerByVarlink(args.map(Number))
+    case 'varlink': {
+      const latencies = await measureVarlink(first, Number(args[1]), args.slice(2).map(Number))
+      return percentile(
+        latencies.sort((a, b) => a - b),
+        0.5
+      )
+    }
     default:
       throw new Error(`There is no action ${action}`)
   }

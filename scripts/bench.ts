@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { TestHost } from '../test/host/host.ts'
 import type { Measurement } from './bench-client.ts'
+import { measureOverVarlink } from './bench-varlink.ts'
 
-// `make bench`: systemd's machined and ours on one disposable Debian 13 host, asked by one client. Times include the bus
-// daemon and the client, which are the same for both. The two take turns several times, so that what else happens on this
-// machine meanwhile meets both; the table shows medians.
+// `make bench`: systemd's machined and ours on one disposable host, asked by one client. Times include the bus daemon and
+// the client, which are the same for both. The two take turns several times, so that what else happens on this machine
+// meanwhile meets both; the table shows medians. `make bench PART=varlink` measures only that part.
 
 const daemons = ['stock', 'ours'] as const
 type Daemon = (typeof daemons)[number]
@@ -20,7 +21,7 @@ interface Row {
 const unit = 'systemd-machined.service'
 // Beside the daemon, so that it finds ../daemon/bus and the packages.
 const clientPath = '/usr/local/lib/machined/scripts/bench-client.cjs'
-const node = '/usr/bin/node'
+const node = 'node'
 const manager = ['org.freedesktop.machine1', '/org/freedesktop/machine1', 'org.freedesktop.machine1.Manager']
 /** What is called with so many machines registered: the client's row and the table's name for it. */
 const stages = [
@@ -215,30 +216,52 @@ async function measureImages(host: TestHost, table: Table): Promise<void> {
   await host.run(['sh', '-euc', 'rm -r /var/lib/machines/other-*'])
 }
 
-async function bench(): Promise<void> {
-  process.stdout.write('Booting a disposable Debian 13 host ...\n')
-  const host = await TestHost.start()
-  const table = new Table()
+async function onDebian13(host: TestHost, table: Table): Promise<void> {
+  process.stdout.write(`Starting ${mostMachines} leaders ...\n`)
+  const leaders = await startLeaders(host)
+  process.stdout.write('Measuring both in turn, for some minutes ...\n\n')
+  await measureAll(host, leaders, table)
+}
+
+async function overVarlink(host: TestHost, table: Table): Promise<void> {
+  await measureOverVarlink(host, {
+    client: (...args) => client(host, ...args),
+    takeTurns: (turn) => takeTurns(host, turn),
+    add: (daemon, name, unit, value) => {
+      table.add(daemon, name, unit, value)
+    }
+  })
+}
+
+/** What is measured, each on a host of its own. */
+const parts = {
+  debian13: { root: 'debian13', measure: onDebian13 },
+  varlink: { root: 'testing', measure: overVarlink }
+} as const
+
+async function bench({ root, measure }: (typeof parts)[keyof typeof parts], table: Table): Promise<void> {
+  process.stdout.write(`Booting a disposable host: ${root} ...\n`)
+  const host = await TestHost.start({ root })
   const limit = setTimeout(() => {
     process.stderr.write(`Not done after ${limitMs / 1000} s\n`)
     void host.stop()
   }, limitMs)
   try {
     await host.writeFile(clientPath, readFileSync(join(import.meta.dirname, 'bench-client.cjs'), 'utf8'))
-    process.stdout.write(`Starting ${mostMachines} leaders ...\n`)
-    const leaders = await startLeaders(host)
-    process.stdout.write('Measuring both in turn, for some minutes ...\n\n')
-    await measureAll(host, leaders, table)
+    await measure(host, table)
   } finally {
-    table.print()
     clearTimeout(limit)
     await host.stop()
   }
 }
 
+const table = new Table()
 try {
-  await bench()
+  const [only] = process.argv.slice(2)
+  for (const [name, part] of Object.entries(parts)) if (only === undefined || only === name) await bench(part, table)
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exitCode = 1
+} finally {
+  table.print()
 }
