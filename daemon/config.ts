@@ -24,6 +24,8 @@ export interface Assignment {
   readonly path: string
   readonly line: number
   readonly section: string
+  /** The line of the section's header; the same section may come again. */
+  readonly header: number
   readonly key: string
   readonly value: string
 }
@@ -68,18 +70,20 @@ export function configFiles(directories: readonly string[], name: string): strin
 /** What a file sets, line by line: the package `ini` reads each, so that it can be told where a mistake is. */
 export function readAssignments(path: string): Assignment[] {
   const assignments: Assignment[] = []
-  let section = ''
+  let [section, head] = ['', 0]
   for (const [index, line] of textOf(path).split('\n').entries()) {
     const place = { path, line: index + 1 }
     const header = /^\s*\[([^\]]*)\]\s*$/.exec(line)
     if (header !== null) {
       section = header[1] ?? ''
+      head = index + 1
       continue
     }
     const [entry] = Object.entries(parse(line))
     if (entry === undefined) continue
-    if (line.includes('=')) assignments.push({ ...place, section, key: entry[0], value: String(entry[1]).trim() })
-    else complain(place, `Missing '=', ignoring line`)
+    if (line.includes('=')) {
+      assignments.push({ ...place, section, header: head, key: entry[0], value: String(entry[1]).trim() })
+    } else complain(place, `Missing '=', ignoring line`)
   }
   return assignments
 }

@@ -14,6 +14,7 @@ import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
 import type { Networkd } from './network/networkd.ts'
 import { Networks, type NetworkMember } from './network/networks.ts'
+import { readMachineForwards } from './machine-config.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
 import { MountDirectory } from './machine/mount-directory.ts'
@@ -60,6 +61,7 @@ export class Manager {
       own: this.network,
       workers: this.workers,
       networkd,
+      configuredForwards: readMachineForwards,
       stateDirectory: NETWORK_STATE_DIRECTORY,
       runtimeDirectory: NETWORK_RUNTIME_DIRECTORY
     })

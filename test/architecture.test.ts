@@ -9,7 +9,7 @@ const layers: readonly (readonly string[])[] = [
   ['bus'],
   ['image', 'network'],
   ['machine'],
-  ['config.ts'],
+  ['config.ts', 'machine-config.ts'],
   ['instance.ts'],
   ['manager.ts'],
   ['api'],

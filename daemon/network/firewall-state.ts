@@ -11,8 +11,8 @@ export interface Forward {
   readonly last: number
   /** The machine's port for `first`; the others follow. */
   readonly target: number
-  /** Whether it was added at run time, and not in a file. */
-  readonly transient: boolean
+  /** The configuration file that it is from; undefined for one that was added at run time. */
+  readonly file: string | undefined
 }
 
 /** A machine's link as the firewall knows it. */

@@ -6,9 +6,9 @@ const LISTEN = /^(?:(tcp|udp):)?(?:(\[[\da-fA-F:.]+\]|[\d.]+):)?(\d{1,5})(?:-(\d
 
 /**
  * Reads `[tcp|udp:][ADDRESS:]PORT[-PORT]` and a target port, as forwards are written (networking.md 7.2); an empty target
- * means the same port. Throws InvalidArgs.
+ * means the same port. `file` is the one that they are written in, if any. Throws InvalidArgs.
  */
-export function readForward(machine: string, listen: string, target: string): Forward {
+export function readForward(machine: string, listen: string, target: string, file?: string): Forward {
   const [, protocol = 'tcp', host, from = '', to = from] = LISTEN.exec(listen) ?? []
   const [first, last] = [readPort(from), readPort(to)]
   const address = host === undefined ? undefined : parseIp(host.replace(/^\[|\]$/g, ''))
@@ -19,16 +19,11 @@ export function readForward(machine: string, listen: string, target: string): Fo
   if (to4 === undefined || to4 + last - first > 65_535) {
     throw new MachinedError('InvalidArgs', `Invalid target port '${target}'`)
   }
-  return { machine, protocol: protocol === 'udp' ? 'udp' : 'tcp', address, first, last, target: to4, transient: true }
+  return { machine, protocol: protocol === 'udp' ? 'udp' : 'tcp', address, first, last, target: to4, file }
 }
 
 /** As readForward reads it. */
-export function listenText({
-  protocol,
-  address,
-  first,
-  last
-}: Omit<Forward, 'machine' | 'target' | 'transient'>): string {
+export function listenText({ protocol, address, first, last }: Omit<Forward, 'machine' | 'target' | 'file'>): string {
   const host = address === undefined ? '' : address.length === 16 ? `[${formatIp(address)}]:` : `${formatIp(address)}:`
   return `${protocol}:${host}${first}${last === first ? '' : `-${last}`}`
 }

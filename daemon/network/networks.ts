@@ -50,6 +50,8 @@ export interface NetworkContext {
   readonly own: NetworkNamespace
   readonly workers: NamespaceWorkers
   readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+  /** The port forwards that are configured for a machine. */
+  readonly configuredForwards: (machine: string) => readonly Forward[]
   /** Where leases and the chosen subnet are kept. */
   readonly stateDirectory: string
   /** Where the rules are kept that were applied last. */
@@ -137,6 +139,7 @@ export class Networks {
     const attachment = this.#attached.get(name)
     if (attachment === undefined) return
     this.#attached.delete(name)
+    this.#allForwards().release(name)
     try {
       releasePort(this.#route(), attachment.port)
       if (this.#attached.size === 0) this.#linger()
@@ -189,6 +192,7 @@ export class Networks {
       const bridge = this.#bridge(socket)
       const attachment = { name, port, guest, lease }
       rollback.add(() => this.detach(name))
+      if (!this.#attached.has(name)) this.#allForwards().configure(name, this.#context.configuredForwards(name))
       this.#attached.set(name, attachment)
       clearTimeout(this.#lingering)
       joinBridge(socket, port, name, bridge)

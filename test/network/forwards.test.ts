@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { readForward } from '../../daemon/network/forward-text.ts'
+import { useSink } from '../../daemon/base/log.ts'
+import { listenText, readForward } from '../../daemon/network/forward-text.ts'
 import { Forwards } from '../../daemon/network/forwards.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'machined-forwards-'))
@@ -25,6 +26,42 @@ t.test('a port leads to one machine, and its holder is named', (t) => {
     )
   }
   forwards.add(readForward('c3', '90', ''))
+  t.end()
+})
+
+t.test('what is configured for a machine counts while it runs, and where nobody else has the port', (t) => {
+  const said: string[] = []
+  useSink(({ message }) => {
+    said.push(message)
+  })
+  const path = join(directory, 'configured')
+  const forwards = new Forwards(path)
+  const listens = (): string[] => forwards.all().map((forward) => `${forward.machine} ${listenText(forward)}`)
+  forwards.add(readForward('c1', '80', ''))
+  forwards.configure('c2', [
+    readForward('c2', '443', '', '/etc/c2.conf'),
+    readForward('c2', '80-81', '', '/etc/c2.conf')
+  ])
+  t.strictSame(said, ["/etc/c2.conf: Port tcp:80 is forwarded to machine 'c1' already, ignoring"])
+  forwards.configure('c3', [readForward('c3', '443', '', '/etc/c3.conf')])
+  t.strictSame(listens(), ['c1 tcp:80', 'c2 tcp:443'])
+  t.throws(
+    () => {
+      forwards.add(readForward('c1', '400-500', ''))
+    },
+    { code: 'FileExists', message: /tcp:443 is forwarded to machine 'c2'/ }
+  )
+  t.throws(
+    () => {
+      forwards.remove('c2', '443')
+    },
+    { code: 'NotSupported', message: /by \/etc\/c2.conf/ }
+  )
+  forwards.remove('c1', '80')
+  t.strictSame(listens(), ['c2 tcp:443', 'c2 tcp:80-81'], 'what the other gave up')
+  t.strictSame(new Forwards(path).all(), [], 'files have them, not the state')
+  forwards.release('c2')
+  t.strictSame(listens(), ['c3 tcp:443'])
   t.end()
 })
 
