@@ -77,7 +77,7 @@ export class Conversation {
     const late = AbortSignal.timeout(ANSWER_MS)
     const silence = once(late, 'abort').then(() => undefined)
     this.#process.stdin.write('x\n')
-    const answer = this.#lines.next().then(({ value, done }) => (done === true ? undefined : (value as string)))
+    const answer = this.#lines.next().then(({ value, done }) => (done === true ? undefined : value))
     return Promise.race([answer, silence])
   }
 

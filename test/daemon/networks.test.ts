@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
-import { TestHost, type RunResult } from '../host/host.ts'
+import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { OUTSIDE } from './network-traffic.ts'
 
 // A host without systemd-networkd: containers get a network from the daemon (issue 6, networking.md 7).
 
@@ -8,21 +9,6 @@ const host = await TestHost.start()
 t.teardown(() => host.stop())
 const client = new Client(host)
 const UNIT = 'systemd-machined.service'
-
-/** What plays the outside: another namespace that the host has its default route to, and that knows no route back. */
-const OUTSIDE = `
-ip netns add outside
-ip link add up0 type veth peer name eth0 netns outside
-ip link set up0 up
-ip address add 192.0.2.1/24 dev up0
-ip address add 2001:db8::1/64 dev up0 nodad
-ip route add default via 192.0.2.2
-ip route add default via 2001:db8::2
-ip -n outside link set lo up
-ip -n outside link set eth0 up
-ip -n outside address add 192.0.2.2/24 dev eth0
-ip -n outside address add 2001:db8::2/64 dev eth0 nodad
-`
 
 async function inside(name: string, ...argv: string[]): Promise<string> {
   return client.output('nsenter', '--net', '--target', await client.leader(name), '--', ...argv)
@@ -127,48 +113,6 @@ t.test('a daemon that is killed leaves the network as it is, and the next one fi
   t.not(await pid(), killed)
   await allReach(t)
   t.equal(await state(), before)
-})
-
-/** A server inside a machine that tells each client its address. */
-function serveIn(leader: string, port: number): void {
-  const script = `require('net').createServer((s) => s.end(s.remoteAddress)).listen(${port}, '::')`
-  host.spawn(['nsenter', '--net', '--target', leader, '--', 'node', '-e', script])
-}
-
-/** What a server says to a client in a network namespace of the host; undefined when there is no answer. */
-async function ask(enter: readonly string[], address: string, port: number): Promise<string | undefined> {
-  const script = `require('net').connect(${port}, '${address}').setTimeout(3000, () => process.exit(1)).pipe(process.stdout)`
-  const { stdout, exitCode } = await host.run([...enter, 'node', '-e', script], { reject: false })
-  return exitCode === 0 ? stdout.replace('::ffff:', '') : undefined
-}
-
-const ENTER_OUTSIDE = ['ip', 'netns', 'exec', 'outside']
-
-t.test('ports of the host lead into machines', async (t) => {
-  const [own4] = await addresses('c1')
-  const enter = ['nsenter', '--net', '--target', await client.leader('c1'), '--']
-  serveIn(await client.leader('c1'), 80)
-  await host.waitFor(async () => (await ask([], own4, 80)) !== undefined, 'the server in c1')
-  const forward = (...args: string[]): Promise<RunResult> =>
-    host.run(['machinedctl', 'network', 'forward', ...args], { reject: false })
-  t.equal((await forward('add', 'c1', 'tcp:8080', '80')).stderr, '')
-  t.equal((await forward('add', 'c1', '192.0.2.1:9000-9001', '79')).stderr, '')
-  t.match((await forward('add', 'c2', '8000-8090')).stderr, /Port tcp:8080 is forwarded to machine 'c1' already/)
-  t.equal((await forward()).stdout.split('\n').length, 5)
-
-  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 8080), '192.0.2.2', 'from outside, with the address of the client')
-  t.equal(await ask(ENTER_OUTSIDE, '2001:db8::1', 8080), '2001:db8::2')
-  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 9001), '192.0.2.2', 'of a range that is bound to an address')
-  t.ok(await ask([], '192.0.2.1', 8080), 'from the host')
-  t.ok(await ask([], '127.0.0.1', 8080), 'from the host, at its loopback address')
-  t.ok(await ask(enter, '192.0.2.1', 8080), 'from the machine itself')
-  t.equal(await ask(ENTER_OUTSIDE, own4, 80), undefined, 'machines are reached by forwards alone')
-
-  await host.run(['systemctl', 'restart', UNIT])
-  await host.waitFor(async () => (await ask(ENTER_OUTSIDE, '192.0.2.1', 8080)) === '192.0.2.2', 'it to be there again')
-  t.equal((await forward('remove', 'c1', '8080')).stderr, '')
-  t.match((await forward('remove', 'c1', '8080')).stderr, /no forward of port tcp:8080/)
-  t.equal(await ask(ENTER_OUTSIDE, '192.0.2.1', 8080), undefined)
 })
 
 t.test('rules that somebody takes away come back', async (t) => {
