@@ -5,6 +5,7 @@ import type { ServiceManager } from './bus/systemd.ts'
 import type { Config } from './config.ts'
 import { ImageChanges } from './image/image-changes.ts'
 import { ImageMounts } from './image/image-mounts.ts'
+import { ImageNews } from './image/image-news.ts'
 import { Images } from './image/images.ts'
 import { MetadataReader } from './image/metadata.ts'
 import type { Instance } from './instance.ts'
@@ -38,6 +39,7 @@ export class Manager {
   readonly networks: Networks
   readonly images: Images
   readonly imageChanges: ImageChanges
+  readonly imageNews: ImageNews
   readonly metadata: MetadataReader
   readonly #state: StateDirectory
 
@@ -47,6 +49,7 @@ export class Manager {
     this.config = instance.readConfig()
     this.images = new Images(instance.images)
     this.imageChanges = new ImageChanges(this.images, this.operations)
+    this.imageNews = new ImageNews(this.images)
     this.metadata = new MetadataReader(this.images, this.workers)
     this.#state = new StateDirectory(instance.stateDirectory)
     this.machines = new Machines(systemd, this.#state, instance.unitOf)

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { constants as os } from 'node:os'
 import { MachinedError, systemError } from './errors.ts'
 
@@ -12,17 +13,30 @@ export interface Progress {
   readonly files: number
 }
 
+/** What an operation is about: a machine, whose end is its end too, or an image. */
+export interface Subject {
+  readonly name: string
+}
+
 /** Something that takes long and is under way in the background. */
 export class Operation {
+  /** No other operation of this daemon has it. */
+  readonly id: number
   readonly kind: OperationKind
-  /** What it belongs to and ends with, such as a machine; undefined for what belongs to the daemon alone. */
-  readonly subject: object | undefined
+  /** Undefined for what is about all images. */
+  readonly subject: Subject | undefined
+  /** To be called when `progress` has become more; not too often, as others may be told. */
+  readonly moved: () => void
   readonly #controller = new AbortController()
   #progress: () => Progress = () => ({ bytes: 0, files: 0 })
 
-  constructor(kind: OperationKind, subject: object | undefined) {
+  constructor(id: number, kind: OperationKind, subject: Subject | undefined, moved: (operation: Operation) => void) {
+    this.id = id
     this.kind = kind
     this.subject = subject
+    this.moved = () => {
+      moved(this)
+    }
   }
 
   /** Aborted when the operation is cancelled. Its `throwIfAborted` throws SystemError ECANCELED. */
@@ -45,10 +59,23 @@ export class Operation {
   }
 }
 
-/** The operations that are under way. */
-export class Operations {
+interface Events {
+  begun: [operation: Operation]
+  moved: [operation: Operation]
+  ended: [operation: Operation, failure?: unknown]
+}
+
+/** The operations that are under way. Emits `begun`, `moved` when one has come further, and `ended`, with what it failed with. */
+export class Operations extends EventEmitter<Events> {
   readonly #running = new Set<Operation>()
   #closed = false
+  #count = 0
+
+  constructor() {
+    super()
+    // One for each client that follows them.
+    this.setMaxListeners(0)
+  }
 
   /** Throws LimitsExceeded while there is no place for one more. */
   requirePlace(kind: OperationKind): void {
@@ -72,15 +99,20 @@ export class Operations {
    */
   async run<T>(
     kind: OperationKind,
-    subject: object | undefined,
+    subject: Subject | undefined,
     work: (operation: Operation) => Promise<T>
   ): Promise<T> {
     this.requirePlace(kind)
-    const operation = new Operation(kind, subject)
+    const operation = new Operation(++this.#count, kind, subject, (moved) => this.emit('moved', moved))
     if (this.#closed) operation.cancel()
     operation.signal.throwIfAborted()
     this.#running.add(operation)
+    this.emit('begun', operation)
     const result = work(operation).finally(() => this.#running.delete(operation))
+    result.then(
+      () => this.emit('ended', operation),
+      (error: unknown) => this.emit('ended', operation, error)
+    )
     return new Promise((resolve, reject) => {
       operation.signal.addEventListener('abort', () => {
         reject(operation.signal.reason as Error)
@@ -90,7 +122,7 @@ export class Operations {
   }
 
   /** Cancels what belongs to `subject`. */
-  cancelOf(subject: object): void {
+  cancelOf(subject: Subject): void {
     for (const operation of this.#running) if (operation.subject === subject) operation.cancel()
   }
 

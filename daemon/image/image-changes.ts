@@ -56,17 +56,20 @@ export class ImageChanges {
 
   /** Removes an image in the background; done when the promise is kept. Throws LimitsExceeded, EROFS, EBUSY, ECANCELED. */
   remove(image: Image): Promise<void> {
-    return this.#operations.run('remove', undefined, (operation) => this.#remove(image, operation))
+    return this.#operations.run('remove', image, (operation) => this.#remove(image, operation))
   }
 
   /** Makes a copy of an image in the background. Throws LimitsExceeded, InvalidArgs, EEXIST, EBUSY, ECANCELED. */
   clone(image: Image, newName: string, readOnly: boolean): Promise<void> {
     checkNewName(newName)
-    return this.#operations.run('clone', undefined, async (operation) => {
+    return this.#operations.run('clone', image, async (operation) => {
       const { places } = this.#images
       const { shared } = controlOf(operation)
       const request = { image, places, newName, readOnly, control: shared }
-      tell(image, await this.#do(image, 'Failed to clone', this.#threads.run('cloneImage', request)))
+      complain(
+        image,
+        await this.#do(image, 'Failed to clone', this.#threads.run('cloneImage', request, operation.moved))
+      )
     })
   }
 
@@ -75,7 +78,7 @@ export class ImageChanges {
     checkNewName(newName)
     const { places } = this.#images
     try {
-      tell(image, await this.#threads.run('renameImage', { image, places, newName }))
+      complain(image, await this.#threads.run('renameImage', { image, places, newName }))
     } catch (error) {
       throw explain('Failed to rename image', error)
     }
@@ -97,15 +100,18 @@ export class ImageChanges {
   }
 
   /**
-   * Removes images in the background, those in use excepted. Gives what was removed. Throws the first failure, explained;
-   * what was removed before stays so.
+   * Removes images in the background, those in use excepted. Tells of each when it is gone, and gives all in the end. Throws
+   * the first failure, explained; what was removed before stays so.
    */
-  clean(mode: CleanMode): Promise<Removed[]> {
+  clean(mode: CleanMode, tell: (removed: Removed) => void = () => undefined): Promise<Removed[]> {
     return this.#operations.run('clean', undefined, async (operation) => {
+      const control = controlOf(operation)
       const removed: Removed[] = []
       for (const image of await this.#images.list()) {
         if (isVendor(image) || isHost(image) || (mode === 'hidden' && !isHidden(image))) continue
-        if (await this.#removeUnlessBusy(image, operation)) removed.push(image)
+        if (!(await this.#removeUnlessBusy(image, operation, control))) continue
+        removed.push(image)
+        tell(image)
       }
       return removed
     })
@@ -128,10 +134,10 @@ export class ImageChanges {
     this.#threads.close()
   }
 
-  async #removeUnlessBusy(image: Image, operation: Operation): Promise<boolean> {
+  async #removeUnlessBusy(image: Image, operation: Operation, control: CopyControl): Promise<boolean> {
     try {
       operation.signal.throwIfAborted()
-      await this.#remove(image, operation)
+      await this.#remove(image, operation, control)
       return true
     } catch (error) {
       if (isSystemError(error) && error.code === 'EBUSY') return false
@@ -139,9 +145,10 @@ export class ImageChanges {
     }
   }
 
-  async #remove(image: Image, operation: Operation): Promise<void> {
-    const request = { image, places: this.#images.places, control: controlOf(operation).shared }
-    tell(image, await this.#do(image, 'Failed to remove', this.#threads.run('removeImage', request)))
+  async #remove(image: Image, operation: Operation, { shared } = controlOf(operation)): Promise<void> {
+    const request = { image, places: this.#images.places, control: shared }
+    const work = this.#threads.run('removeImage', request, operation.moved)
+    complain(image, await this.#do(image, 'Failed to remove', work))
   }
 
   /** The caller learns only an errno; which file it was about is in the log. */
@@ -166,6 +173,6 @@ function controlOf(operation: Operation): CopyControl {
   return control
 }
 
-function tell({ name }: Image, complaints: readonly string[]): void {
+function complain({ name }: Image, complaints: readonly string[]): void {
   for (const text of complaints) log.debug(`Side file of image ${name}: ${text}`)
 }

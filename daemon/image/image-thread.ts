@@ -6,12 +6,13 @@ import { setReadOnly } from './read-only.ts'
 import { removeImage } from './remove.ts'
 import { renameImage } from './rename.ts'
 import { removeLeftovers } from './temporary.ts'
+import { watchPlaces } from './watch-places.ts'
 
-/* The entry of a worker thread that changes or mounts images: locks, copies and removals wait for disks. */
+/* The entry of a worker thread that changes, mounts or watches images: locks, copies and removals wait for disks. */
 
 const changes = { cloneImage, removeImage, renameImage, setReadOnly, setImageLimit, setPoolLimit, removeLeftovers }
 const mounts = { confineMount, holdImage, mountDirectory, releaseLocks }
-const jobs = { ...changes, ...mounts }
+const jobs = { ...changes, ...mounts, watchPlaces }
 export type ImageJobs = typeof jobs
 
 serveJobs(jobs)

@@ -1,5 +1,9 @@
 import { constants as os } from 'node:os'
 import { systemError } from '../base/errors.ts'
+import { reportProgress } from './thread-jobs.ts'
+
+/** How often the thread says that there is progress, in milliseconds between two times. */
+const REPORT_MS = 200
 
 /** What the thread that copies and the main thread tell each other meanwhile, in memory that both see. */
 export class CopyControl {
@@ -7,6 +11,7 @@ export class CopyControl {
   readonly #cancelled: Int32Array
   /** Bytes and files; written by one thread only. */
   readonly #counts: Float64Array
+  #reported = performance.now()
 
   constructor(shared = new SharedArrayBuffer(24)) {
     this.shared = shared
@@ -32,5 +37,9 @@ export class CopyControl {
   count(bytes: number, files: number): void {
     this.#counts[0] = (this.#counts[0] ?? 0) + bytes
     this.#counts[1] = (this.#counts[1] ?? 0) + files
+    const now = performance.now()
+    if (now - this.#reported < REPORT_MS) return
+    this.#reported = now
+    reportProgress()
   }
 }

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import type { Answer, Job, Request } from './thread-jobs.ts'
+import { type Answer, type Job, PROGRESS, type Request } from './thread-jobs.ts'
 import { errorOfFailure } from './thread-failure.ts'
 
 /** How long a thread without work is kept; starting one takes 30 ms. */
@@ -21,12 +21,20 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
     this.#entry = entry
   }
 
-  /** Does a job. Throws what the job throws. */
-  run<K extends keyof J>(job: K, args: Parameters<J[K]>[0]): Promise<ReturnType<J[K]>> {
+  /** Does a job; `progress` is called when the job says that it has come further. Throws what the job throws. */
+  run<K extends keyof J>(
+    job: K,
+    args: Parameters<J[K]>[0],
+    progress: () => void = () => undefined
+  ): Promise<ReturnType<J[K]>> {
     const worker = this.#take()
     return new Promise<unknown>((resolve, reject) => {
-      worker.once('message', (answer: Answer) => {
-        worker.removeAllListeners('error')
+      worker.on('message', (answer: Answer | typeof PROGRESS) => {
+        if (answer === PROGRESS) {
+          progress()
+          return
+        }
+        worker.removeAllListeners('message').removeAllListeners('error')
         this.#keep(worker)
         if ('failure' in answer) reject(errorOfFailure(answer.failure))
         else resolve(answer.result)

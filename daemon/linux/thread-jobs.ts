@@ -13,6 +13,14 @@ export interface Request {
 /** How a job ended. */
 export type Answer = { readonly result: unknown } | { readonly failure: Failure }
 
+/** What a thread sends while it works, when there is more to be seen of it. */
+export const PROGRESS = 'progress'
+
+/** Says to whom this thread works for that it has come further. */
+export function reportProgress(): void {
+  parentPort?.postMessage(PROGRESS)
+}
+
 /** Makes this thread do, from a closed list of jobs, what it is told by job-threads.ts. */
 export function serveJobs(jobs: Readonly<Record<string, Job>>): void {
   parentPort?.on('message', ({ job, args }: Request) => {

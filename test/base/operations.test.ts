@@ -22,7 +22,7 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 
 t.test('gives what the work comes to, and is listed meanwhile', async (t) => {
   const operations = new Operations()
-  const machine = {}
+  const machine = { name: 'm' }
   const { work, operation, end } = openWork()
   const result = operations.run('copy', machine, work)
   t.strictSame([...operations.all()], [operation()])
@@ -37,6 +37,30 @@ t.test('gives what the work comes to, and is listed meanwhile', async (t) => {
     { message: 'broken' }
   )
   t.strictSame([...operations.all()], [])
+})
+
+t.test('tells who listens of each that begins, moves and ends', async (t) => {
+  const operations = new Operations()
+  const seen: unknown[][] = []
+  for (const event of ['begun', 'moved', 'ended'] as const) {
+    operations.on(event, ({ id, kind }: Operation, failure?: unknown) => {
+      seen.push([event, id, kind, ...(failure === undefined ? [] : [failure])])
+    })
+  }
+  const { work, operation, end } = openWork()
+  const result = operations.run('remove', { name: 'image' }, work)
+  operation().moved()
+  end()
+  await result
+  const failure = new Error('broken')
+  await t.rejects(operations.run('clone', undefined, () => Promise.reject(failure)))
+  t.strictSame(seen, [
+    ['begun', 1, 'remove'],
+    ['moved', 1, 'remove'],
+    ['ended', 1, 'remove'],
+    ['begun', 2, 'clone'],
+    ['ended', 2, 'clone', failure]
+  ])
 })
 
 t.test('there are at most 64, of all kinds together', async (t) => {
@@ -86,7 +110,7 @@ t.test('work that fails after it was cancelled is nobody else’s concern', asyn
 
 t.test('they end with what they belong to, or all with the daemon', async (t) => {
   const operations = new Operations()
-  const [machine, other] = [{}, {}]
+  const [machine, other] = [{ name: 'm' }, { name: 'other' }]
   const works = [openWork(), openWork(), openWork()]
   const [one, two, three] = works.map(({ work }, index) =>
     operations.run('copy', index === 0 ? machine : other, work)

@@ -3,25 +3,32 @@ import type { PidRef } from '../../linux/process.ts'
 import type { Caller } from '../access.ts'
 import type { Request } from './framing.ts'
 import type { Peer } from './peer.ts'
+import { formatReply } from './reply.ts'
+import type { Output } from './schema.ts'
+
+/** Whence a call came, and where its replies go. */
+export interface Line {
+  readonly peer: Peer
+  /** Aborted when the peer is gone. */
+  readonly signal: AbortSignal
+  readonly send: (text: string) => void
+}
 
 /** One method call and who made it. */
 export class Call implements Caller {
   readonly request: Request
-  readonly #peer: Peer
   /** Descriptors to go with the reply. */
   readonly fds: number[] = []
+  readonly #line: Line
 
-  readonly #signal: () => AbortSignal
-
-  constructor(request: Request, peer: Peer, signal: () => AbortSignal) {
+  constructor(request: Request, line: Line) {
     this.request = request
-    this.#peer = peer
-    this.#signal = signal
+    this.#line = line
   }
 
   /** Made only when asked for: most calls are answered before anybody could hang up. */
   get signal(): AbortSignal {
-    return this.#signal()
+    return this.#line.signal
   }
 
   get interactive(): boolean {
@@ -29,17 +36,22 @@ export class Call implements Caller {
   }
 
   uid(): number {
-    return this.#peer.uid
+    return this.#line.peer.uid
   }
 
   pin(): PidRef {
-    return this.#peer.pin()
+    return this.#line.peer.pin()
   }
 
-  readonly subject = (): PolkitSubject => this.#peer.subject()
+  readonly subject = (): PolkitSubject => this.#line.peer.subject()
 
   /** Sends a descriptor along with the reply, which it then belongs to; gives its index there. */
   attach(fd: number): number {
     return this.fds.push(fd) - 1
+  }
+
+  /** Sends a reply that is not the last one. */
+  replyAndGoOn(output: Output): void {
+    if (!this.request.oneway) this.#line.send(formatReply(output, true))
   }
 }

@@ -1,46 +1,49 @@
+import { isSystemError, MachinedError } from '../../base/errors.ts'
+import type { Operation } from '../../base/operations.ts'
+import type { Image } from '../../image/image.ts'
 import type { InterfaceAddress } from '../../linux/rtnetlink.ts'
 import { MachineNews, type News } from '../../machine/machine-news.ts'
 import type { Manager } from '../../manager.ts'
-import { readMachineName } from './fields.ts'
-import { address, machineClass } from './machine-types.ts'
-import {
-  array,
-  enumeration,
-  field,
-  integer,
-  maybe,
-  method,
-  optional,
-  string,
-  Subscription,
-  type InterfaceTable,
-  type Output
-} from './schema.ts'
+import { eventFields, eventTypes, topic } from './event-types.ts'
+import { readImageName, readStrings } from './fields.ts'
+import { array, method, optional, string, Subscription, type InterfaceTable, type Output } from './schema.ts'
 
 const AF_INET = 2
 const AF_INET6 = 10
 
-const kind = enumeration('EventKind', 'What has happened.', {
-  present: 'The machine was there when the subscription began.',
-  new: 'The machine has come.',
-  removed: 'The machine has gone.',
-  state: 'The state of the machine is another.',
-  addresses: 'An address of the machine has appeared or gone: these are all there are now.'
-})
+/** What a subscriber wants to know, and how it is told. */
+interface Subscriber {
+  readonly manager: Manager
+  readonly name: string | undefined
+  readonly tell: (event: string, about?: Output) => void
+}
 
-const state = enumeration('MachineState', 'In which part of its life a machine is.', {
-  opening: 'Its unit is being started.',
-  running: 'It runs.',
-  closing: 'It is being ended.'
-})
+/** Each begins with what is there, calls `ready` once that is told, and gives what ends it. */
+const topics: Readonly<Record<string, (subscriber: Subscriber, ready: () => void) => () => void>> = {
+  machines: followMachines,
+  operations: followOperations,
+  images: followImages
+}
 
-function describe({ kind: what, machine, addresses }: News, sequence: number): Output {
+function followMachines({ manager, name, tell }: Subscriber, ready: () => void): () => void {
+  const { machines, network } = manager
+  const news = new MachineNews(machines, network, {
+    name,
+    tell: (one) => {
+      tell(one.kind, describeMachine(one))
+    }
+  })
+  ready()
+  return () => {
+    news.close()
+  }
+}
+
+function describeMachine({ kind, machine, addresses }: News): Output {
   return {
-    sequence,
-    event: what,
     machine: machine.name,
     class: machine.class,
-    state: what === 'removed' ? undefined : machine.state,
+    state: kind === 'removed' ? undefined : machine.state,
     addresses: addresses?.map(describeAddress)
   }
 }
@@ -49,43 +52,89 @@ function describeAddress({ interfaceIndex, family, address: bytes }: InterfaceAd
   return { ifindex: interfaceIndex, family: family === 'ipv4' ? AF_INET : AF_INET6, address: [...bytes] }
 }
 
-/** `io.machined.Events`, which the stock daemon has nothing like: machines as they come, change and go. */
+function followImages({ manager, name, tell }: Subscriber, ready: () => void): () => void {
+  return manager.imageNews.follow({
+    tell: (kind, image: Image) => {
+      if (name === undefined || image.name === name) tell(kind, { image: image.name, path: image.path })
+    },
+    ready
+  })
+}
+
+function followOperations({ manager: { operations }, name, tell }: Subscriber, ready: () => void): () => void {
+  const about = (event: string, operation: Operation, failure?: unknown): void => {
+    if (name !== undefined && operation.subject?.name !== name) return
+    const error = failure === undefined ? undefined : causeOf(failure)
+    tell(event, { ...describeOperation(operation), error })
+  }
+  const begun = (operation: Operation): void => {
+    about('new', operation)
+  }
+  const moved = (operation: Operation): void => {
+    about('progress', operation)
+  }
+  const ended = (operation: Operation, failure?: unknown): void => {
+    about(failure === undefined ? 'finished' : 'failed', operation, failure)
+  }
+  for (const operation of operations.all()) about('present', operation)
+  ready()
+  operations.on('begun', begun).on('moved', moved).on('ended', ended)
+  return () => {
+    operations.off('begun', begun).off('moved', moved).off('ended', ended)
+  }
+}
+
+function describeOperation({ id, kind, subject, progress }: Operation): Output {
+  return { [kind === 'copy' ? 'machine' : 'image']: subject?.name, operation: { id, kind, ...progress } }
+}
+
+function causeOf(failure: unknown): string {
+  return isSystemError(failure) || failure instanceof MachinedError ? failure.code : 'Failed'
+}
+
+/** `io.machined.Events`, which the stock daemon has nothing like. */
 export const eventsTable: InterfaceTable<Manager> = {
   name: 'io.machined.Events',
-  doc: 'Tells of machines as they come, change and go.',
-  types: [kind, state, machineClass, address],
+  doc: 'Tells of machines and images as they come, change and go, and of what takes long.',
+  types: eventTypes,
   methods: {
     Subscribe: method({
       doc: 'Tells what is there, then each change, as long as the caller stays. One who does not read is cut off.',
       more: 'required',
       in: {
-        name: optional(string, 'Only tell of the machine of this name. Of all if left out.', (value) =>
-          value === '.host' ? value : readMachineName(value)
-        )
+        name: optional(
+          string,
+          'Only tell of the machine and the image of this name. Of all if left out.',
+          readImageName
+        ),
+        topics: optional(array(topic), 'What to tell about. Everything if left out.', readStrings)
       },
-      out: {
-        sequence: field(integer, 'Counts the replies from 1. None is ever left out.'),
-        event: field(kind, 'What has happened.'),
-        machine: field(string, 'To which machine.'),
-        class: field(machineClass, 'What kind of machine it is.'),
-        state: maybe(state, 'Its state now, unless it has gone.'),
-        addresses: maybe(array(address), 'Its addresses now, best first, if it has a network of its own.')
-      },
+      out: eventFields,
       access: 'anyone',
-      run: ({ machines, network }: Manager, { name }) =>
-        new Subscription((emit) => {
-          let sequence = 0
-          const news = new MachineNews(machines, network, {
-            name,
-            tell: (one) => {
-              emit(describe(one, ++sequence))
-            }
-          })
-          return () => {
-            news.close()
-          }
-        })
+      run: (manager: Manager, { name, topics: wanted = Object.keys(topics) }) =>
+        new Subscription((emit) => subscribe({ manager, name }, new Set(wanted), emit))
     })
   },
   errors: {}
+}
+
+function subscribe(
+  about: Pick<Subscriber, 'manager' | 'name'>,
+  wanted: ReadonlySet<string>,
+  emit: (output: Output) => void
+): () => void {
+  let sequence = 0
+  const tell = (event: string, output: Output = {}): void => {
+    emit({ sequence: ++sequence, event, ...output })
+  }
+  // One more than there are topics, as some are ready at once.
+  let unready = wanted.size + 1
+  const ready = (): void => {
+    if (--unready === 0) tell('ready')
+  }
+  const stops = [...wanted].map((name) => topics[name]?.({ ...about, tell }, ready))
+  ready()
+  return () => {
+    for (const stop of stops) stop?.()
+  }
 }

@@ -4,7 +4,7 @@ import { UNKNOWN_SIZE } from '../../image/image.ts'
 import type { Manager } from '../../manager.ts'
 import { interactiveAuthentication, readSize } from './fields.ts'
 import { sizeIfKnown } from './image-list.ts'
-import { BadValue, enumeration, field, integer, maybe, method, needed, string } from './schema.ts'
+import { BadValue, enumeration, field, integer, maybe, method, needed, type Output, string } from './schema.ts'
 import type { Json } from './json.ts'
 
 const MOST_BYTES = 2n ** 63n
@@ -58,9 +58,22 @@ export const cleanPool = method({
       return { action: 'manage-images', details: { mode, verb: 'clean_pool' } }
     }
   },
-  run: async (manager: Manager, { mode }) => {
-    const removed = await manager.imageChanges.clean(mode)
-    if (removed.length === 0) throw new MachinedError('NoSuchImage', 'There is no image to remove')
-    return removed.map(({ name, usageExclusive }) => ({ name, usageExclusive: sizeIfKnown(usageExclusive) }))
+  run: async (manager: Manager, { mode }, call) => {
+    // Each is told of once it is clear whether it is the last.
+    let last: Output | undefined
+    const tellOfLast = (): void => {
+      if (last !== undefined) call.replyAndGoOn(last)
+    }
+    try {
+      await manager.imageChanges.clean(mode, ({ name, usageExclusive }) => {
+        tellOfLast()
+        last = { name, usageExclusive: sizeIfKnown(usageExclusive) }
+      })
+    } catch (error) {
+      tellOfLast()
+      throw error
+    }
+    if (last === undefined) throw new MachinedError('NoSuchImage', 'There is no image to remove')
+    return last
   }
 })

@@ -13,6 +13,7 @@ import { expectedMore, invalidParameter, methodNotFound, replyOf, systemFailure 
 import { parseRequest } from './framing.ts'
 import { formatJson } from './json.ts'
 import { Peer } from './peer.ts'
+import { formatReply } from './reply.ts'
 import { badField, BadValue, type InterfaceTable, type MethodRow, type Output } from './schema.ts'
 import { type Result, Subscription, type Values } from './schema.ts'
 
@@ -120,7 +121,7 @@ export class VarlinkServer {
   /** What the call asks for may fail, this only for what is no call: with ProtocolError. */
   #handle(frame: Buffer, connection: Connection): void | Promise<void> {
     const request = parseRequest(frame)
-    const call = new Call(request, connection.peer, () => connection.signal)
+    const call = new Call(request, connection)
     const bound = this.#methods.get(request.method)
     try {
       const result = this.#dispatch(call, bound)
@@ -211,9 +212,4 @@ function replyError(connection: Connection, call: Call, error: unknown, bound: B
   call.fds.forEach(closeFd)
   const text = formatJson(replyOf(error, bound?.table))
   if (!call.request.oneway) connection.send(text)
-}
-
-function formatReply(output: Output, continues: boolean): string {
-  const isEmpty = Object.values(output).every((value) => value === undefined)
-  return formatJson({ ...(!isEmpty && { parameters: output }), ...(continues && { continues: true }) })
 }

@@ -61,6 +61,28 @@ const answers: InterfaceTable<{ given: number }> = {
   errors: {}
 }
 
+/** Gives one reply at once, and the last when told. */
+const works: InterfaceTable<Promise<void>> = {
+  name: 'org.example.Works',
+  doc: 'What takes long.',
+  types: [],
+  methods: {
+    Do: method({
+      doc: 'Tells of each part.',
+      more: 'required',
+      in: {},
+      out: { text: field(string, 'What is done.') },
+      access: 'anyone',
+      run: async (end: Promise<void>, _, call) => {
+        call.replyAndGoOn({ text: 'one' })
+        await end
+        return { text: 'two' }
+      }
+    })
+  },
+  errors: {}
+}
+
 /** Starts a server of news. Nobody needs to be authorized for them. */
 function serve(t: Test): { followers: Followers; path: string; server: VarlinkServer } {
   const server = new VarlinkServer({ check: () => Promise.reject(new Error('Nobody asks')) })
@@ -131,4 +153,24 @@ t.test('one that goes without having read its replies is let go', async (t) => {
   socket.destroy()
   for (let turns = 0; server.connections > 0 && turns < MOST_TURNS; turns++) await turn()
   t.equal(server.connections, 0)
+})
+
+t.test('replies that are there are not kept till the last', async (t) => {
+  const { path, server } = serve(t)
+  let end: () => void = () => undefined
+  server.serve(
+    works,
+    new Promise<void>((resolve) => {
+      end = resolve
+    })
+  )
+  const socket = connect(path)
+  let seen = ''
+  socket.setEncoding('utf8').on('data', (text: string) => (seen += text))
+  socket.write('{"method":"org.example.Works.Do","more":true}\0')
+  await until(() => seen === '{"parameters":{"text":"one"},"continues":true}\0')
+  end()
+  await until(() => seen.endsWith('{"parameters":{"text":"two"}}\0'))
+  socket.destroy()
+  t.end()
 })
