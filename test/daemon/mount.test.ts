@@ -103,20 +103,21 @@ t.test('a mount in use stays, and it is said by whom; unless lazily', async (t) 
   await run('machinectl', 'mount', 'c1')
   const holders = ['cd "$0/etc"; exec sleep 1001', 'exec sleep 1002 <"$0/srv/sub/file"']
   const processes = holders.map((script) => host.spawn(['sh', '-c', script, `${POINT}/c1`]))
-  const pids = async (): Promise<string[]> =>
-    (await run('pgrep', '-f', '^sleep 100[12]')).stdout.split('\n').filter((pid) => pid !== '')
-  await host.waitFor(async () => (await pids()).length === 2, 'the holders to run')
-  const [one = '', other = ''] = await pids()
+  const pidOf = async (seconds: string): Promise<string> => (await run('pgrep', '-xf', `sleep ${seconds}`)).stdout
+  for (const seconds of ['1001', '1002']) {
+    await host.waitFor(async () => /^\d+$/.test(await pidOf(seconds)), `the one that sleeps ${seconds} s`)
+  }
+  const [inDirectory, withFile] = [await pidOf('1001'), await pidOf('1002')]
   const { stderr, exitCode } = await run('machinectl', 'umount', 'c1')
   t.match(stderr, /^Failed to unmount: \/run\/machine\/c1 is in use by .*: Device or resource busy$/)
-  for (const pid of [one, other]) t.match(stderr, `sleep (PID ${pid})`)
+  for (const pid of [inDirectory, withFile]) t.match(stderr, `sleep (PID ${pid})`)
   t.notMatch(stderr, /systemd/, 'what runs in the machine is not meant')
   t.equal(exitCode, 1)
   t.equal(await client.output('ls', `${POINT}/c1/srv`), 'sub')
   t.match(await run('machinectl', 'umount', 'c1', '--lazy'), NOTHING)
   t.ok(await isGone('c1'))
-  const token = async (pid: string): Promise<string> => (await run('cat', `/proc/${pid}/cwd/token`)).stdout
-  t.ok([await token(one), await token(other)].includes('from-host'), 'who has it keeps it')
+  t.equal(await client.output('cat', `/proc/${inDirectory}/cwd/token`), 'from-host', 'who has it keeps it')
+  t.equal(await client.output('cat', `/proc/${withFile}/fd/0`), 'there')
   for (const process of processes) process.kill()
 })
 
