@@ -57,7 +57,7 @@ export class RootMounts {
     })
   }
 
-  /** Takes a mount away, also one in use if it is `lazy`. Throws FileNotFound when there is none; EBUSY that says who uses it. */
+  /** Takes a mount away, also one in use if it is `lazy`. Throws FileNotFound when there is none; InUseError. */
   unmount(name: string, { lazy }: { lazy: boolean }): Promise<void> {
     return this.#inTurn(name, async () => {
       const present = this.#directory.find(name)

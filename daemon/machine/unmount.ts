@@ -1,5 +1,6 @@
 import { constants as os } from 'node:os'
-import { explain, isSystemError, systemError } from '../base/errors.ts'
+import { ExplainedError, isSystemError, systemError } from '../base/errors.ts'
+import type { Holder } from '../linux/mount-holders.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import { PidRef } from '../linux/process.ts'
 
@@ -7,6 +8,17 @@ import { PidRef } from '../linux/process.ts'
 const DETACH_DEADLINE_MS = 120_000
 /** More than can ever be stacked by mistake. */
 const MOST_LAYERS = 16
+
+/** EBUSY that says by whom. */
+export class InUseError extends ExplainedError {
+  readonly holders: readonly Holder[]
+
+  constructor(path: string, holders: readonly Holder[]) {
+    const names = holders.map(({ pid, name }) => `${name} (PID ${String(pid)})`).join(', ')
+    super(`${path} is in use by ${names}`, systemError(os.errno.EBUSY, 'umount2'))
+    this.holders = holders
+  }
+}
 
 /** Detaches all that is mounted at a path of the host; nothing may be. Throws ETIMEDOUT when that takes minutes. */
 export async function detach(path: string, workers: NamespaceWorkers): Promise<void> {
@@ -21,11 +33,9 @@ export async function detach(path: string, workers: NamespaceWorkers): Promise<v
   }
 }
 
-/** Throws EBUSY that says which processes use what is mounted at a path of the host, if some do. */
+/** Throws InUseError if there are processes that use what is mounted at a path of the host. */
 export async function refuseInUse(path: string, workers: NamespaceWorkers): Promise<void> {
   using self = PidRef.pin(process.pid)
   const holders = await workers.run({}, { leader: self }, 'holdersOf', path)
-  if (holders.length === 0) return
-  const names = holders.map(({ pid, name }) => `${name} (PID ${String(pid)})`).join(', ')
-  throw explain(`${path} is in use by ${names}`, systemError(os.errno.EBUSY, 'umount2'))
+  if (holders.length > 0) throw new InUseError(path, holders)
 }

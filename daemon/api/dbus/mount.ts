@@ -1,18 +1,14 @@
 import type { Manager } from '../../manager.ts'
-import { method, type Access, type InterfaceTable } from './table.ts'
-
-/** Mounting is nobody's by right: what is mounted is the host's to walk in. */
-function mounting<A extends { readonly name: string }>(verb: string): Access<Manager, A, 'mount-machine'> {
-  return {
-    actions: ['mount-machine'],
-    rule: (_manager, { name }) => ({ action: 'mount-machine', details: { machine: name, verb } })
-  }
-}
+import { mountRule } from '../mount-access.ts'
+import { method, type InterfaceTable } from './table.ts'
 
 const mount = method({
   in: { name: 's', read_only: 'b', recursive: 'b' },
   out: { mount_point: 's' },
-  access: mounting('mount'),
+  access: {
+    actions: ['mount-machine'],
+    rule: (_manager: Manager, { name }) => mountRule(name, 'mount')
+  },
   run: async (manager: Manager, { name, read_only, recursive }) => [
     await manager.mounts.mount(name, { readOnly: read_only, recursive })
   ]
@@ -21,7 +17,10 @@ const mount = method({
 const unmount = method({
   in: { name: 's', lazy: 'b' },
   out: {},
-  access: mounting('umount'),
+  access: {
+    actions: ['mount-machine'],
+    rule: (_manager: Manager, { name }) => mountRule(name, 'umount')
+  },
   run: async (manager: Manager, { name, lazy }) => {
     await manager.mounts.unmount(name, { lazy })
     return []

@@ -7,6 +7,7 @@ import { eventsTable } from './events.ts'
 import { imageTable } from './image.ts'
 import { introspectionTable, systemTable } from './introspection.ts'
 import { machineTable } from './machine.ts'
+import { mountTable } from './mount.ts'
 import { resolveHookTable } from './resolve-hook.ts'
 import { VarlinkServer } from './server.ts'
 import { serviceTable } from './service.ts'
@@ -47,6 +48,7 @@ export class VarlinkServers {
     this.#machines.serve(machineTable, manager)
     this.#machines.serve(imageTable, manager)
     this.#machines.serve(eventsTable, manager)
+    this.#machines.serve(mountTable, manager)
     this.#machines.serve(serviceTable, undefined)
     this.#users = serverOf(surroundings)
     this.#users.serve(userDatabaseTable, manager)
