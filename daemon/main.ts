@@ -14,6 +14,7 @@ import { JournalQueue, stderrIsJournal } from './linux/journal.ts'
 import { exitAtOnce } from './linux/libc.ts'
 import { notify, watchdogInterval } from './linux/notify.ts'
 import { Manager } from './manager.ts'
+import { Firewalld } from './network/firewalld.ts'
 import { Networkd } from './network/networkd.ts'
 
 const NAME = 'org.freedesktop.machine1'
@@ -30,7 +31,8 @@ async function run(instance: Instance): Promise<void> {
   }
   const systemd = new ServiceManager(connection)
   const networkd = new Networkd(connection)
-  const manager = new Manager(instance, systemd, networkd)
+  const firewalld = new Firewalld(connection)
+  const manager = new Manager(instance, systemd, networkd, firewalld)
   const name = new OwnName(connection, NAME)
   const authority = instance.authority(connection)
   serve(manager, connection, new BusDriver(connection), authority)
@@ -43,7 +45,7 @@ async function run(instance: Instance): Promise<void> {
     name.claim(),
     manager.enumerate(),
     // Without networks of ours nobody needs to know.
-    manager.config.network.manage === 'no' ? undefined : networkd.watch()
+    manager.config.network.manage === 'no' ? undefined : watchNeighbours(manager, networkd, firewalld)
   ])
   holdCalls(connection, started)
   await started
@@ -58,6 +60,13 @@ async function run(instance: Instance): Promise<void> {
   void manager.imageChanges.removeLeftovers()
   notify(['READY=1', 'STATUS=Processing requests...'])
   void manager.recoverNetworks()
+}
+
+async function watchNeighbours(manager: Manager, networkd: Networkd, firewalld: Firewalld): Promise<void> {
+  const tell = (): void => {
+    manager.firewalls.renew()
+  }
+  await Promise.all([networkd.watch(), firewalld.watch(tell)])
 }
 
 function logToJournal(): void {

@@ -13,9 +13,11 @@ import { copyThreads } from './linux/copy-threads.ts'
 import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
+import type { Firewalld } from './network/firewalld.ts'
 import type { Networkd } from './network/networkd.ts'
 import { Networks, type NetworkMember } from './network/networks.ts'
 import { readMachineForwards } from './machine-config.ts'
+import { OtherFirewalls } from './network/other-firewalls.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
 import { MountDirectory } from './machine/mount-directory.ts'
@@ -36,6 +38,7 @@ export class Manager {
   readonly operations = new Operations()
   readonly mounts: RootMounts
   readonly config: Config
+  readonly firewalls: OtherFirewalls
   readonly networks: Networks
   readonly images: Images
   readonly imageChanges: ImageChanges
@@ -43,7 +46,7 @@ export class Manager {
   readonly metadata: MetadataReader
   readonly #state: StateDirectory
 
-  constructor(instance: Instance, systemd: ServiceManager, networkd: Networkd) {
+  constructor(instance: Instance, systemd: ServiceManager, networkd: Networkd, firewalld: Firewalld) {
     this.instance = instance
     this.systemd = systemd
     this.config = instance.readConfig()
@@ -59,11 +62,13 @@ export class Manager {
       workers: this.workers,
       directory: new MountDirectory(instance.mountDirectory)
     })
+    this.firewalls = new OtherFirewalls(firewalld)
     this.networks = new Networks({
       config: this.config.network,
       own: this.network,
       workers: this.workers,
       networkd,
+      firewalls: this.firewalls,
       configuredForwards: readMachineForwards,
       stateDirectory: NETWORK_STATE_DIRECTORY,
       runtimeDirectory: NETWORK_RUNTIME_DIRECTORY

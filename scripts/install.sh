@@ -97,6 +97,9 @@ put dbus-policy/org.freedesktop.machine1.conf /etc/dbus-1/system.d/org.freedeskt
 # polkit has one directory and wants each action once: the stock file is moved aside, its new name is not *.policy.
 put dbus-policy/org.freedesktop.machine1.policy /usr/share/polkit-1/actions/org.freedesktop.machine1.policy
 
+# firewalld looks nowhere else; it reads it when it starts or is told to reload.
+put units/machined.xml /usr/lib/firewalld/zones/machined.xml
+
 if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
   systemctl daemon-reload
   systemctl reload dbus.service || true

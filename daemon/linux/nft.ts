@@ -7,6 +7,34 @@ import { writeFileAtomically } from './file.ts'
 const DEADLINE_MS = 10_000
 const LIMIT = 64 * 1024
 
+/** A chain as nft(8) lists it. */
+export interface Chain {
+  /** Its family and name, such as `inet filter`. */
+  readonly table: string
+  readonly chain: string
+  /** Where packets meet it, such as `forward`; undefined for one that others jump to. */
+  readonly hook: string | undefined
+  /** What becomes of packets that no rule decides on: `accept` or `drop`. */
+  readonly policy: string | undefined
+}
+
+/** All chains of the host; none where there is no nft. Their rules are not listed: nft 1.0 crashes on some of newer ones. */
+export async function listChains(): Promise<Chain[]> {
+  const options = { deadlineMs: DEADLINE_MS, limit: 16 * LIMIT }
+  const { stdout } = await runCommand('nft', ['list', 'chains'], options).catch((error: unknown) => {
+    if (!isSystemError(error) || error.code !== 'ENOENT') throw error
+    return { stdout: '' }
+  })
+  const found: Chain[] = []
+  for (const [, table = '', body = ''] of stdout.matchAll(/^table (\S+ \S+) \{$(.*?)^\}$/gms)) {
+    for (const [, chain = '', text = ''] of body.matchAll(/^\tchain (\S+) \{$(.*?)^\t\}$/gms)) {
+      const [hook, policy] = [/ hook (\w+)/, /policy (\w+);/].map((pattern) => pattern.exec(text)?.[1])
+      found.push({ table, chain, hook, policy })
+    }
+  }
+  return found
+}
+
 /**
  * Applies a document in the language of nft(8), all of it or nothing. It stays in the file, to be looked at; nft 1.0 can
  * read some documents from files only. Throws NotSupported when there is no nft, Failed with what it says.

@@ -89,8 +89,15 @@ const lookupRules = families.flatMap(({ digit, word, nfproto }) => {
   ]
 })
 
-function outputRules({ config }: FirewallState): string[] {
-  return [...(config.localhostForward ? [] : ['ip daddr 127.0.0.0/8 return']), 'fib daddr type local jump nat_lookup']
+function outputRules({ config, kept }: FirewallState): string[] {
+  const loopback = 'ip daddr 127.0.0.0/8'
+  const left = kept.length === 0 ? [] : [`${loopback} tcp dport { ${kept.join(', ')} } return`]
+  return [
+    ...(config.localhostForward ? left : [`${loopback} return`]),
+    // From there the kernel routes nowhere else, so we ourselves pass it on.
+    'ip6 daddr ::1 return',
+    'fib daddr type local jump nat_lookup'
+  ]
 }
 
 function masqueradeRules({ bridge, subnet4, subnet6, config }: FirewallState): string[] {

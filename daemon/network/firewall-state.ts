@@ -35,4 +35,6 @@ export interface FirewallState {
   readonly config: Pick<NetworkConfig, 'masquerade' | 'isolation' | 'hostAccess' | 'antiSpoof' | 'localhostForward'>
   readonly ports: readonly FirewallPort[]
   readonly forwards: readonly ActiveForward[]
+  /** TCP ports that services of the host have at 127.0.0.1, which no forward takes from them. */
+  readonly kept: readonly number[]
 }

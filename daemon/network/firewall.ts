@@ -21,11 +21,12 @@ export class Firewall {
     await this.#replace(firewallDocument(state))
   }
 
-  /** Takes all rules away. Does nothing when none were ever applied since boot. */
-  async remove(): Promise<void> {
-    if (!existsSync(this.#path)) return
+  /** Takes all rules away. Does nothing, and says so by false, when none were applied since boot or the last removal. */
+  async remove(): Promise<boolean> {
+    if (!existsSync(this.#path)) return false
     await this.#replace(removalDocument)
     if (this.#isEmpty()) rmSync(this.#path, { force: true })
+    return true
   }
 
   /** Applies the last document once more, as when somebody else has taken rules away. */

@@ -10,10 +10,10 @@ import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
 import { AddressBook, placesOf } from './address-book.ts'
 import { ensureBridge, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
-import { Firewall } from './firewall.ts'
 import type { FirewallState, Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
-import { RuleWatch } from './rule-watch.ts'
+import type { OtherFirewalls } from './other-firewalls.ts'
+import { Rules } from './rules.ts'
 import { formatPrefix } from '../base/prefix.ts'
 import { findGuestLink, injectAddresses, networkFile, type GuestPlan } from './guest.ts'
 import { enableRouting } from './host-settings.ts'
@@ -50,6 +50,7 @@ export interface NetworkContext {
   readonly own: NetworkNamespace
   readonly workers: NamespaceWorkers
   readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+  readonly firewalls: OtherFirewalls
   /** The port forwards that are configured for a machine. */
   readonly configuredForwards: (machine: string) => readonly Forward[]
   /** Where leases and the chosen subnet are kept. */
@@ -61,18 +62,16 @@ export interface NetworkContext {
 /** The network of machines: a bridge, an address for each name, rules for what goes through (networking.md 7). */
 export class Networks {
   readonly #context: NetworkContext
-  readonly #firewall: Firewall
+  readonly #rules: Rules
   readonly #book: AddressBook
   readonly #attached = new Map<string, Attachment>()
   #forwards: Forwards | undefined
-  #watch: RuleWatch | undefined
   #socket: RequestSocket | undefined
-  #warned = false
   #lingering: NodeJS.Timeout | undefined
 
   constructor(context: NetworkContext) {
     this.#context = context
-    this.#firewall = new Firewall(join(context.runtimeDirectory, 'rules.nft'))
+    this.#rules = new Rules(join(context.runtimeDirectory, 'rules.nft'), context.config, context.firewalls)
     this.#book = new AddressBook(context.config, context.stateDirectory)
   }
 
@@ -90,8 +89,9 @@ export class Networks {
     return this.#allForwards().all()
   }
 
-  /** Adds a forward, in effect when this returns. Throws FileExists, naming the machine that has the port. */
+  /** Adds a forward, in effect when this returns. Throws FileExists, naming the machine that has the port, NotSupported where firewalld forbids it. */
   async addForward(forward: Forward): Promise<void> {
+    await this.#context.firewalls.requireForwards()
     this.#allForwards().add(forward)
     await this.#forwardsChanged(forward.machine)
   }
@@ -139,11 +139,13 @@ export class Networks {
     const attachment = this.#attached.get(name)
     if (attachment === undefined) return
     this.#attached.delete(name)
+    const hadForwards = this.#allForwards().of(name).length > 0
     this.#allForwards().release(name)
     try {
       releasePort(this.#route(), attachment.port)
       if (this.#attached.size === 0) this.#linger()
       await this.#update()
+      if (hadForwards) this.#rules.forget(name, attachment.lease)
     } catch (error) {
       log.warn({ NAME: name, err: error }, `Failed to take down the network of machine ${name}`)
     }
@@ -164,9 +166,7 @@ export class Networks {
   async takeDown(): Promise<void> {
     clearTimeout(this.#lingering)
     if (this.#attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
-    this.#watch?.close()
-    this.#watch = undefined
-    await Promise.all([this.#firewall.remove(), this.#tellNetworkd()])
+    await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
     // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
     if (existsSync(`/sys/class/net/${this.#context.config.bridge}`)) removeOrphans(this.#route(), new Set())
   }
@@ -226,19 +226,7 @@ export class Networks {
   }
 
   async #update(): Promise<void> {
-    await Promise.all([this.#applyRules(), this.#tellNetworkd()])
-  }
-
-  /** A host without nft(8) still has a network, though nothing leads out of it. */
-  async #applyRules(): Promise<void> {
-    try {
-      await this.#firewall.apply(this.#firewallState())
-      this.#watch ??= new RuleWatch(() => this.#firewall.repair())
-    } catch (error) {
-      if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
-      if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
-      this.#warned = true
-    }
+    await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellNetworkd()])
   }
 
   async #tellNetworkd(): Promise<void> {
@@ -247,7 +235,7 @@ export class Networks {
     await networkd.leaveAlone(ports.length === 0 ? [] : [config.bridge, ...ports])
   }
 
-  #firewallState(): FirewallState {
+  #firewallState(): Omit<FirewallState, 'kept'> {
     const { config } = this.#context
     const ports = [...this.#attached.values()].map(({ port, guest, lease: { ip4, ip6 } }) => ({
       interfaceName: port.name,

@@ -3,29 +3,53 @@ import { KernelEvents, type KernelEvent } from '../linux/netlink-events.ts'
 import { NETLINK_NETFILTER } from '../linux/netlink-request.ts'
 import { parseAttributes } from '../linux/rtnetlink.ts'
 import { TABLE } from './firewall-document.ts'
+import { OFFERED_CHAINS } from './iptables.ts'
 
 const NFNLGRP_NFTABLES = 7
 const NEWTABLE = 0x0a00
 const DELTABLE = 0x0a02
+const NEWCHAIN = 0x0a03
+const DELRULE = 0x0a08
 const NEWGEN = 0x0a0f
-const NFTA_TABLE_NAME = 1
+/** Which attribute names the chain. */
+const CHAIN_NAMES: ReadonlyMap<number, number> = new Map([
+  [NEWCHAIN, 3],
+  [DELRULE, 2]
+])
 const NFGENMSG_LENGTH = 4
+/** What events of our tables begin with, whether of chains, rules, sets or elements: NFTA_TABLE_NAME and its like. */
+const OURS = Buffer.from(`\x0d\0\x01\0${TABLE}\0`, 'latin1')
 
 /** Two who undo each other's work must not do so at full speed: after so many repairs within the time there is a pause as long. */
 const MOST_REPAIRS = 3
 const WITHIN_MS = 10_000
 
-/** Notices that somebody takes our rules away, as `nft flush ruleset` does, and has them put back (networking.md 7.8). */
+/** What is done about what is noticed. */
+export interface RuleTasks {
+  /** Puts all of our rules back. */
+  readonly repair: () => Promise<void>
+  /** Called when another firewall has made a chain for rules of others, or has emptied one. */
+  readonly offered: () => void
+}
+
+/**
+ * Notices that somebody else takes our rules away or changes them, as `nft flush ruleset` and `nft delete rule` do, and
+ * has them put back (networking.md 7.8). We ourselves replace whole tables only; so whatever changes a part is not ours.
+ */
 export class RuleWatch {
   readonly #events: KernelEvents
-  readonly #repair: () => Promise<void>
+  readonly #tasks: RuleTasks
   readonly #withinMs: number
-  #missing = false
+  /** Whether the transaction is about tables of ours, and the families of those that it has made. */
+  #touched = false
+  #made = new Set<number>()
+  #offered = false
+  #spoilt = false
   #repairs: number[] = []
   #pause: NodeJS.Timeout | undefined
 
-  constructor(repair: () => Promise<void>, withinMs = WITHIN_MS) {
-    this.#repair = repair
+  constructor(tasks: RuleTasks, withinMs = WITHIN_MS) {
+    this.#tasks = tasks
     this.#withinMs = withinMs
     this.#events = new KernelEvents(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], (events) => {
       events.forEach((event) => {
@@ -39,17 +63,28 @@ export class RuleWatch {
     this.#events.close()
   }
 
-  /** A transaction is over with NEWGEN; ours take the table away and make it again in one. */
+  /** A transaction is over with NEWGEN. */
   #see({ type, body }: KernelEvent): void {
-    if (type === NEWGEN) this.#check()
-    else if (type === DELTABLE || type === NEWTABLE) {
-      const name = parseAttributes(body.subarray(NFGENMSG_LENGTH)).get(NFTA_TABLE_NAME)
-      if (name?.toString('latin1').replace(/\0$/, '') === TABLE) this.#missing = type === DELTABLE
-    }
+    if (type === NEWGEN) this.#end()
+    else if (body.subarray(NFGENMSG_LENGTH, NFGENMSG_LENGTH + OURS.length).equals(OURS)) {
+      this.#touched = true
+      if (type === NEWTABLE) this.#made.add(body.readUInt8(0))
+      else if (type === DELTABLE) this.#made.delete(body.readUInt8(0))
+    } else if (isOffered(type, body)) this.#offered = true
+  }
+
+  #end(): void {
+    if (this.#offered) this.#tasks.offered()
+    this.#offered = false
+    if (!this.#touched) return
+    this.#spoilt = this.#made.size === 0
+    this.#touched = false
+    this.#made.clear()
+    this.#check()
   }
 
   #check(): void {
-    if (!this.#missing || this.#pause !== undefined) return
+    if (!this.#spoilt || this.#pause !== undefined) return
     const now = Date.now()
     this.#repairs = this.#repairs.filter((time) => now - time < this.#withinMs)
     if (this.#repairs.length < MOST_REPAIRS) this.#putBack(now)
@@ -65,10 +100,16 @@ export class RuleWatch {
   }
 
   #putBack(now: number): void {
-    this.#missing = false
+    this.#spoilt = false
     this.#repairs.push(now)
-    this.#repair().catch((error: unknown) => {
+    this.#tasks.repair().catch((error: unknown) => {
       log.warn({ err: error }, 'Failed to put the rules of machines back')
     })
   }
+}
+
+function isOffered(type: number, body: Buffer): boolean {
+  const attribute = CHAIN_NAMES.get(type)
+  const name = attribute === undefined ? undefined : parseAttributes(body.subarray(NFGENMSG_LENGTH)).get(attribute)
+  return name !== undefined && OFFERED_CHAINS.has(name.toString('latin1').replace(/\0$/, ''))
 }

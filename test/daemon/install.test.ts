@@ -147,9 +147,9 @@ async function lifeCycle(t: Test, host: TestHost): Promise<void> {
     const status = await host.readFile(`/proc/${await property(client, 'MainPID')}/status`)
     t.match(status, /^NoNewPrivs:\t1$/m)
     t.match(status, /^Seccomp:\t2$/m)
-    // The thirteen of the unit, as bits.
-    t.match(status, /^CapBnd:\t00000000082c12ff$/m)
-    t.match(status, /^CapEff:\t00000000082c12ff$/m)
+    // The sixteen of the unit, as bits.
+    t.match(status, /^CapBnd:\t00000000082c36ff$/m)
+    t.match(status, /^CapEff:\t00000000082c36ff$/m)
   })
 
   await t.test('a second daemon finds the name taken and leaves', async (t) => {

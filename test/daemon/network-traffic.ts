@@ -39,19 +39,30 @@ for (const port of ports) {
   udp.bind(port, '::', ready)
 }`
 
-const TCP_CLIENT = `
-const [address, port] = process.argv.slice(1)
-const socket = require('net').connect(Number(port), address)
-socket.on('error', () => process.exit(1)).on('end', () => process.exit(1))
-socket.on('connect', () => process.stdin.pipe(socket)).pipe(process.stdout)`
+/** Does what the lines say that it gets, and says what comes of it: \`NUMBER TEXT\`, without a text when it is over. */
+const CLIENT = `
+const said = {}
+const tell = (number, text) => console.log(number + ' ' + text)
+const open = (number, protocol, address, port) => {
+  if (protocol === 'udp') {
+    const socket = require('dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4')
+    socket.on('error', () => tell(number, '')).on('message', (text) => tell(number, text))
+    return () => socket.send('x', Number(port), address)
+  }
+  const socket = require('net').connect(Number(port), address)
+  socket.on('error', () => 0).on('close', () => tell(number, '')).on('data', (text) => tell(number, String(text).trim()))
+  return () => socket.write('x')
+}
+require('readline').createInterface(process.stdin).on('line', (line) => {
+  const [number, ...words] = line.split(' ')
+  said[number] ??= open(number, ...words)
+  said[number]()
+})`
 
-const UDP_CLIENT = `
-const [address, port] = process.argv.slice(1)
-const socket = require('dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4')
-socket.on('error', () => process.exit(1)).on('message', (text) => process.stdout.write(text + '\\n'))
-process.stdin.on('data', () => socket.send('x', Number(port), address))`
-
-const ANSWER_MS = 3000
+/** Long enough for a machine under load. */
+const ANSWER_MS = 20_000
+/** How long to wait where no answer is expected. */
+export const SILENCE_MS = 2000
 
 /** Starts a server on these ports, of both protocols and families, in the network that `enter` leads to. */
 export async function serve(host: TestHost, enter: readonly string[], ...ports: number[]): Promise<void> {
@@ -59,44 +70,44 @@ export async function serve(host: TestHost, enter: readonly string[], ...ports: 
   await once(server.stdout, 'data')
 }
 
-/** One connection, or one UDP socket, to an address and port. */
-export class Conversation {
+/** A client in the network that `enter` leads to, which goes on till its host ends. */
+export class Peer {
   readonly #process: ChildProcessWithoutNullStreams
-  readonly #lines: AsyncIterator<string>
+  readonly #waiting = new Map<string, (text: string) => void>()
+  #count = 0
 
-  constructor(host: TestHost, enter: readonly string[], target: string, protocol: 'tcp' | 'udp' = 'tcp') {
-    const [, address = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(target) ?? []
-    const script = protocol === 'tcp' ? TCP_CLIENT : UDP_CLIENT
-    this.#process = host.spawn([...enter, 'node', '-e', script, address, port])
+  constructor(host: TestHost, enter: readonly string[]) {
+    this.#process = host.spawn([...enter, 'node', '-e', CLIENT])
     this.#process.stdin.on('error', () => undefined)
-    this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]()
+    createInterface(this.#process.stdout).on('line', (line) => {
+      const [, number = '', text = ''] = /^(\d+) (.*)$/.exec(line) ?? []
+      this.#waiting.get(number)?.(text)
+      this.#waiting.delete(number)
+    })
   }
 
-  /** What the server says: the address that we came from and its own port; undefined when it says nothing. */
-  async say(): Promise<string | undefined> {
-    const late = AbortSignal.timeout(ANSWER_MS)
-    const silence = once(late, 'abort').then(() => undefined)
-    this.#process.stdin.write('x\n')
-    const answer = this.#lines.next().then(({ value, done }) => (done === true ? undefined : value))
-    return Promise.race([answer, silence])
+  /**
+   * Begins to talk to a server, over one connection or UDP socket. Each call gives what the server says next: the address
+   * that we came from and its own port; undefined when it says nothing.
+   */
+  talkTo(target: string, protocol: 'tcp' | 'udp' = 'tcp'): (withinMs?: number) => Promise<string | undefined> {
+    const [, address = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(target) ?? []
+    const number = String(++this.#count)
+    return async (withinMs = ANSWER_MS) => {
+      let timer: NodeJS.Timeout | undefined
+      const answer = new Promise<string>((resolve) => {
+        this.#waiting.set(number, resolve)
+        timer = setTimeout(resolve, withinMs, '')
+      })
+      this.#process.stdin.write(`${number} ${protocol} ${address} ${port}\n`)
+      const text = await answer
+      clearTimeout(timer)
+      return text === '' ? undefined : text
+    }
   }
 
-  end(): void {
-    this.#process.kill()
-  }
-}
-
-/** One question and its answer, as `say` of a Conversation. */
-export async function ask(
-  host: TestHost,
-  enter: readonly string[],
-  target: string,
-  protocol: 'tcp' | 'udp' = 'tcp'
-): Promise<string | undefined> {
-  const conversation = new Conversation(host, enter, target, protocol)
-  try {
-    return await conversation.say()
-  } finally {
-    conversation.end()
+  /** One question and its answer. */
+  ask(target: string, protocol: 'tcp' | 'udp' = 'tcp', withinMs = ANSWER_MS): Promise<string | undefined> {
+    return this.talkTo(target, protocol)(withinMs)
   }
 }

@@ -47,7 +47,13 @@ const HOST_PACKAGES = [
 
 const RECIPES: Readonly<Record<RootName, Recipe>> = {
   debian12: { suite: 'bookworm', packages: [...HOST_PACKAGES, 'libstdc++6'], copyNode: true },
-  debian13: { suite: 'trixie', packages: [...HOST_PACKAGES, 'nodejs', 'make'], copyNode: false },
+  debian13: {
+    suite: 'trixie',
+    packages: [...HOST_PACKAGES, 'nodejs', 'make', 'firewalld', 'ufw'],
+    copyNode: false,
+    // For tests to start.
+    customize: ['systemctl --root="$1" disable firewalld.service ufw.service']
+  },
   testing: {
     suite: 'testing',
     packages: [

@@ -39,7 +39,8 @@ const state: FirewallState = {
     ...readForward('c1', listen, ''),
     ip4,
     ip6
-  }))
+  })),
+  kept: [22, 80]
 }
 const strict = { ...networkDefaults, isolation: 'ports', hostAccess: 'services', localhostForward: false } as const
 const documents = {

@@ -1,0 +1,70 @@
+import { MachinedError } from '../base/errors.ts'
+import { log } from '../base/log.ts'
+import { Firewall } from './firewall.ts'
+import type { FirewallState } from './firewall-state.ts'
+import { Flows } from './flows.ts'
+import type { Lease } from './leases.ts'
+import { LoopbackProxy } from './loopback-proxy.ts'
+import type { NetworkConfig } from './network-config.ts'
+import type { OtherFirewalls } from './other-firewalls.ts'
+import { RuleWatch } from './rule-watch.ts'
+
+type Config = Pick<NetworkConfig, 'bridge' | 'integration' | 'localhostForward'>
+/** What the rest of the network knows of the rules. */
+type State = Omit<FirewallState, 'kept'>
+
+/** The rules of a network, and all that has to be so that they do what they say. */
+export class Rules {
+  readonly #firewall: Firewall
+  readonly #flows = new Flows()
+  readonly #proxy = new LoopbackProxy()
+  readonly #config: Config
+  readonly #others: OtherFirewalls
+  #watch: RuleWatch | undefined
+  #warned = false
+
+  /** `path` is where the document lies that was applied last. */
+  constructor(path: string, config: Config, others: OtherFirewalls) {
+    this.#firewall = new Firewall(path)
+    this.#config = config
+    this.#others = others
+  }
+
+  /**
+   * Makes them those of the state, which is asked for when it is needed. A host without nft(8) still has a network,
+   * though nothing leads out of it. Rejects with what nft says.
+   */
+  async apply(state: () => State): Promise<void> {
+    const kept = await this.#proxy.serve(this.#config.localhostForward ? state().forwards : [])
+    try {
+      const now = state()
+      await this.#firewall.apply({ ...now, kept })
+      this.#flows.settle(now.forwards)
+      this.#watch ??= new RuleWatch({
+        repair: () => this.#firewall.repair(),
+        offered: () => {
+          this.#others.renew()
+        }
+      })
+      if (this.#config.integration === 'auto') this.#others.cover(this.#config.bridge)
+    } catch (error) {
+      if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
+      if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
+      this.#warned = true
+    }
+  }
+
+  /** Ends what leads to a machine that is over. */
+  forget(machine: string, { ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>): void {
+    this.#proxy.hangUp(machine)
+    this.#flows.forget([ip4, ip6])
+  }
+
+  /** Takes them all away. */
+  async remove(): Promise<void> {
+    this.#watch?.close()
+    this.#watch = undefined
+    const [removed] = await Promise.all([this.#firewall.remove(), this.#proxy.serve([])])
+    if (removed) this.#others.uncover(this.#config.bridge)
+  }
+}
