@@ -8,4 +8,6 @@ if cmp -s package-lock.json "$stamp"; then
   exit 0
 fi
 npm ci --no-audit --no-fund
+# Anew, not in place: a tree made of hard links to this one would look as fresh.
+rm -f "$stamp"
 cp package-lock.json "$stamp"

@@ -116,11 +116,13 @@ async function scopeState(name: string): Promise<string> {
 }
 
 t.test('CreateMachine waits for a scope of that name which is going down', async (t) => {
-  await startStubbornScope('slow', 'TimeoutStopSec=1')
+  await startStubbornScope('slow', 'TimeoutStopSec=infinity')
   await host.run(['systemctl', 'stop', '--no-block', 'machine-slow.scope'])
   const leader = await startProcess('after-slow')
-  t.equal(await scopeState('slow'), 'deactivating')
-  await host.run(create('slow', leader))
+  const created = host.run(create('slow', leader))
+  t.equal(await Promise.race([created.then(() => 'created'), scopeState('slow')]), 'deactivating')
+  await host.run(['systemctl', 'kill', '--signal=KILL', 'machine-slow.scope'])
+  await created
   t.equal(await scopeState('slow'), 'active')
   t.equal(await leaderOf('slow'), leader)
 })
