@@ -45,7 +45,7 @@ function copyFiles(source: number, { target, control }: Copy): void {
   else makeDirectoryAt(target, 0o700)
   const to = { directory: target.directory, name: textOf(target.name) }
   const from = { directory: source, name: '.' }
-  copyTree({ from, to, owner: undefined, replace: false, image: true, control: control.shared })
+  copyTree({ from, to, fromMachine: false, owner: undefined, replace: false, image: true, control: control.shared })
 }
 
 /** The groups of the pool count and limit it, too. */

@@ -1,5 +1,5 @@
 import { isSystemError } from '../base/errors.ts'
-import { type Entry, makeDirectoryAt, openAt, openOnSameMount, unlinkAt } from './file-at.ts'
+import { type Entry, makeDirectoryAt, unlinkAt } from './file-at.ts'
 
 /** Makes a directory to copy into, closed to others at first. False when there is one already. */
 export function makeDirectory(target: Entry): boolean {
@@ -18,16 +18,5 @@ export function clear(target: Entry, obstacle: Error): void {
     unlinkAt(target)
   } catch (error) {
     throw isSystemError(error) && error.code === 'EISDIR' ? obstacle : error
-  }
-}
-
-/** Opens a directory to be copied; undefined for a mount point where only one mount is to be copied. */
-export function openSource(source: Entry, flags: number, oneMount: boolean): number | undefined {
-  if (!oneMount) return openAt(source, flags)
-  try {
-    return openOnSameMount(source, flags)
-  } catch (error) {
-    if (isSystemError(error) && error.code === 'EXDEV') return undefined
-    throw error
   }
 }

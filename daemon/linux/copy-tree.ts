@@ -6,8 +6,9 @@ import { ContentCopier } from './copy-content.ts'
 import { CopyControl } from './copy-control.ts'
 import { HardLinks } from './copy-hard-links.ts'
 import { OutputFiles } from './copy-output.ts'
+import { openSource, SourceFiles } from './copy-source.ts'
 import { CopyStatus } from './copy-status.ts'
-import { clear, makeDirectory, openSource } from './copy-target.ts'
+import { clear, makeDirectory } from './copy-target.ts'
 import { forEachEntry } from './directory-entries.ts'
 import {
   changeMode,
@@ -33,6 +34,8 @@ import { ProcDescriptors } from './proc-descriptors.ts'
 export interface TreeCopyRequest {
   readonly from: { readonly directory: number; readonly name: string }
   readonly to: { readonly directory: number; readonly name: string }
+  /** Whether the source is inside a machine that runs. */
+  readonly fromMachine: boolean
   /** The user and group that all of the copy is to belong to; undefined keeps numbers. */
   readonly owner: number | undefined
   /** Whether files that exist make way. Directories never do: they are merged. */
@@ -62,8 +65,8 @@ const isFinal = (error: unknown): boolean =>
 
 /**
  * Copies a file or a whole tree. No path is looked up: all goes from open directory to the next, and no link is followed, so
- * that whoever owns one of the trees can lead us nowhere, whatever is swapped meanwhile. Only what is known to be a
- * regular file is opened for reading. Goes on after most failures and throws the first one in the end, its path that of
+ * that whoever owns one of the trees can lead us nowhere, whatever is swapped meanwhile. Of a machine only what is known
+ * to be a regular file is opened for reading. Goes on after most failures and throws the first one in the end, its path that of
  * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone.
  */
 export function copyTree(request: TreeCopyRequest): void {
@@ -85,6 +88,7 @@ class TreeCopy {
   readonly #times = Buffer.alloc(32)
   readonly #link = Buffer.alloc(LINK_SIZE)
   readonly #descriptors: ProcDescriptors
+  readonly #sources: SourceFiles
   readonly #outputs: OutputFiles
   readonly #buffers: Buffer[] = []
   /** Names of the directories we are in. */
@@ -100,6 +104,7 @@ class TreeCopy {
     this.#content = new ContentCopier(this.#control)
     this.#attributes = new AttributeCopier(request.image === true ? 'all' : 'user')
     this.#descriptors = descriptors
+    this.#sources = new SourceFiles(request.fromMachine, descriptors)
     this.#outputs = new OutputFiles(descriptors)
   }
 
@@ -194,27 +199,23 @@ class TreeCopy {
   }
 
   #copyRegular(source: Entry, target: Entry): void {
-    const pinned = openAt(source, O_PATH | fs.O_NOFOLLOW)
+    const opened = this.#sources.open(source)
     try {
       const status = this.#status
-      statFd(pinned, status.raw)
+      statFd(opened, status.raw)
       if (status.type !== fs.S_IFREG) throw systemError(os.errno.ESTALE, 'openat')
       this.#make(target, () => {
         if (this.#hardLinks?.link(status, target) === true) return
-        // The file that was looked at, whatever has its name by now.
-        const input = openAt(this.#descriptors.entryOf(pinned), fs.O_RDONLY | fs.O_NOCTTY)
-        try {
+        this.#sources.read(opened, (input) => {
           this.#outputs.make(target, status.size, (output) => {
             this.#content.copy(input, output, status)
             this.#finish(input, output, status)
           })
-        } finally {
-          closeFd(input)
-        }
+        })
         this.#hardLinks?.remember(status, target)
       })
     } finally {
-      closeFd(pinned)
+      closeFd(opened)
     }
   }
 

@@ -76,7 +76,8 @@ async function perform(copy: Copy, { copies, workers }: Copiers, operation: Oper
     const [from, to] = direction === 'to' ? ends : ([ends[1], ends[0]] as const)
     const owner = shift === 0 ? undefined : direction === 'to' ? shift : 0
     const control = controlOf(operation)
-    await copies.run('copyTree', { from, to, owner, replace, control: control.shared }, operation.moved)
+    const request = { from, to, fromMachine: direction === 'from', owner, replace, control: control.shared }
+    await copies.run('copyTree', request, operation.moved)
   } catch (error) {
     tell(copy, error)
     throw error

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -21,7 +22,7 @@ async function copy(directory: string, from: string, to: string, options: Option
   const { replace = false, control = new CopyControl() } = options
   const ends = { from: { directory: fd, name: from }, to: { directory: fd, name: to } }
   try {
-    await threads.run('copyTree', { ...ends, owner: undefined, replace, control: control.shared })
+    await threads.run('copyTree', { ...ends, fromMachine: false, owner: undefined, replace, control: control.shared })
   } finally {
     fs.closeSync(fd)
   }
@@ -59,6 +60,23 @@ t.test('a FIFO is copied, not read', async (t) => {
   t.equal(fs.statSync(join(top, 'copied/pipe')).mode, 0o010604)
 })
 
+const LEASE = `
+import fcntl, os, signal, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()`
+
+t.test('a file that somebody holds a lease of is waited for', async (t) => {
+  const top = t.testdir({ tree: { file: 'text' } })
+  const holder = spawn('python3', ['-c', LEASE, join(top, 'tree/file')], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.teardown(() => holder.stdin.end())
+  await once(holder.stdout, 'data')
+  await copy(top, 'tree', 'copied')
+  t.equal(fs.readFileSync(join(top, 'copied/file'), 'utf8'), 'text')
+})
+
 t.test('holes stay holes', async (t) => {
   const top = t.testdir({ tree: {} })
   const fd = fs.openSync(join(top, 'tree/sparse'), 'w')
@@ -77,7 +95,13 @@ t.test('a tree is not copied into its own copy', async (t) => {
     threads.run('openDirectory', join(top, 'tree/copies'))
   ])
   const ends = { from: { directory: from, name: 'tree' }, to: { directory: to, name: 'copy' } }
-  await threads.run('copyTree', { ...ends, owner: undefined, replace: false, control: new CopyControl().shared })
+  await threads.run('copyTree', {
+    ...ends,
+    fromMachine: false,
+    owner: undefined,
+    replace: false,
+    control: new CopyControl().shared
+  })
   fs.closeSync(from)
   fs.closeSync(to)
   t.strictSame(fs.readdirSync(join(top, 'tree/copies/copy/copies')), [])
