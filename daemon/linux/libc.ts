@@ -150,7 +150,11 @@ const pollfd = Buffer.alloc(8)
 export function pollReadable(fd: number): boolean {
   pollfd.writeInt32LE(fd, 0)
   pollfd.writeInt32LE(1, 4) // events = POLLIN, revents = 0
-  return checked(c.poll(pollfd, 1, 0), 'poll') > 0
+  let ready: number
+  // A signal may come at any time, even in a call that does not wait.
+  do ready = c.poll(pollfd, 1, 0)
+  while (ready === -1 && koffi.errno() === koffi.os.errno['EINTR'])
+  return checked(ready, 'poll') > 0
 }
 
 /** socket(2) of the Unix family, non-blocking and close-on-exec. */

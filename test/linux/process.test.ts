@@ -25,6 +25,25 @@ t.test('a living process', (t) => {
   t.end()
 })
 
+const SIGNALS = `
+import os, signal, sys
+print('begin', flush=True)
+for _ in range(20000): os.kill(int(sys.argv[1]), signal.SIGUSR2)`
+
+t.test('signals in between do not make a living process a failure', async (t) => {
+  using ref = PidRef.pin(1)
+  process.on('SIGUSR2', () => undefined)
+  const sender = spawn('python3', ['-c', SIGNALS, String(process.pid)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  try {
+    await once(sender.stdout, 'data')
+    for (let count = 0; count < 50_000; count++) if (!ref.isAlive()) t.fail('it lives')
+  } finally {
+    sender.kill()
+    await once(sender, 'exit')
+    process.removeAllListeners('SIGUSR2')
+  }
+})
+
 t.test('a process that ends', async (t) => {
   const child = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'] })
   using ref = PidRef.pin(child.pid ?? 0)
