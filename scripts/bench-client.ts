@@ -63,16 +63,22 @@ function requestOf(row: string): Request {
     case 'OpenMachinePTY':
       return { ...manager, member: row, signature: 's', body: ['bench'] }
     case 'GetAll':
-      return {
-        destination: manager.destination,
-        path: `${manager.path}/machine/bench_2d0`,
-        interface: 'org.freedesktop.DBus.Properties',
-        member: 'GetAll',
-        signature: 's',
-        body: ['org.freedesktop.machine1.Machine']
-      }
+      return getAll('Machine', 'machine/bench_2d0')
+    case 'GetAll of an image':
+      return getAll('Image', 'image/bench_2dimage')
     default:
       throw new Error(`There is no row ${row}`)
+  }
+}
+
+function getAll(kind: string, path: string): Request {
+  return {
+    destination: manager.destination,
+    path: `${manager.path}/${path}`,
+    interface: 'org.freedesktop.DBus.Properties',
+    member: 'GetAll',
+    signature: 's',
+    body: [`org.freedesktop.machine1.${kind}`]
   }
 }
 

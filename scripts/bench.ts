@@ -41,11 +41,21 @@ const stages = [
 /** What is called of a container with users and a network of its own. */
 const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses', 'OpenMachinePTY']
 /** What is called with a thousand images. */
-const callsOfImages = { ListImages: 'ListImages, 1000 images', GetImageOSRelease: 'GetImageOSRelease' }
+const callsOfImages = {
+  ListImages: 'ListImages, 1000 images',
+  GetImageOSRelease: 'GetImageOSRelease',
+  'GetAll of an image': 'GetAll of an image'
+}
 const makeImages = `
   cd /var/lib/machines
   mkdir -p bench-image/etc $(seq -f other-%g 999)
   cp /etc/os-release bench-image/etc/`
+/** An image that is cloned and removed. */
+const makeManyFiles = `
+  for directory in $(seq 200); do
+    mkdir -p /var/lib/machines/many/$directory
+    (cd /var/lib/machines/many/$directory; head -c 102400 /dev/urandom | split -b 1024)
+  done`
 /** What is copied into a machine: the row's name and how to make it at `$0`. */
 const copied = {
   'CopyTo, 10,000 files': `
@@ -214,6 +224,26 @@ async function measureImages(host: TestHost, table: Table): Promise<void> {
     for (const [method, name] of Object.entries(callsOfImages)) await measure(host, table, daemon, method, name)
   })
   await host.run(['sh', '-euc', 'rm -r /var/lib/machines/other-*'])
+  await measureClones(host, table)
+}
+
+async function measureClones(host: TestHost, table: Table): Promise<void> {
+  await host.run(['sh', '-euc', makeManyFiles])
+  const call = (...args: string[]): Promise<unknown> =>
+    host.run(['busctl', '--timeout=120', 'call', ...manager, ...args])
+  await takeTurns(host, async (daemon) => {
+    const take = async (name: string, ...args: string[]): Promise<void> => {
+      const start = performance.now()
+      await call(...args)
+      table.add(daemon, name, 'ms', performance.now() - start)
+    }
+    // As with other calls, what the first one starts is not counted.
+    await call('CloneImage', 'ssb', 'bench-image', 'small', 'false')
+    await call('RemoveImage', 's', 'small')
+    await take('CloneImage, 20,000 files', 'CloneImage', 'ssb', 'many', 'copy', 'false')
+    await take('RemoveImage, 20,000 files', 'RemoveImage', 's', 'copy')
+  })
+  await host.run(['rm', '-r', '/var/lib/machines/many'])
 }
 
 async function onDebian13(host: TestHost, table: Table): Promise<void> {

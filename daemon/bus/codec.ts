@@ -144,13 +144,28 @@ function readVariant(reader: Reader): Variant {
 export class EncodedStruct {
   readonly bytes: Uint8Array
 
+  private constructor({ buffer, position }: Writer) {
+    this.bytes = Uint8Array.from(buffer.subarray(0, position))
+  }
+
   /** `signature` is the struct's, with its parentheses, and has no descriptors in it. Throws as writing does. */
-  constructor(signature: string, members: readonly unknown[]) {
+  static of(signature: string, members: readonly unknown[]): EncodedStruct {
     if (!signature.startsWith('(') || signature.includes('h'))
       throw new TypeError(`${signature} cannot be kept encoded`)
     const writer = new Writer(256)
     outgoingCodecOf(signature).writes[0]?.(writer, members)
-    this.bytes = Uint8Array.from(writer.buffer.subarray(0, writer.position))
+    return new EncodedStruct(writer)
+  }
+
+  /** An array of structs with the same bytes but fewer elements, for one that is long and sent again and again. */
+  static join(structs: readonly EncodedStruct[]): EncodedStruct[] {
+    if (structs.length === 0) return []
+    const writer = new Writer(structs.reduce((size, { bytes }) => size + bytes.length + 8, 0))
+    for (const { bytes } of structs) {
+      writer.align(8)
+      writer.raw(bytes)
+    }
+    return [new EncodedStruct(writer)]
   }
 }
 

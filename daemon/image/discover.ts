@@ -1,12 +1,12 @@
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
-import { forEachEntry } from '../linux/directory-entries.ts'
+import { forEachOf, readAllEntries } from '../linux/directory-entries.ts'
 import { nameOf } from '../linux/file-at.ts'
 import { closeFd } from '../linux/libc.ts'
 import { FileStatus, isOnReadOnlyMount, type FileKind } from '../linux/stat.ts'
 import { imageOf, isKnownByStatus } from './attributes.ts'
-import { mayBe, readEntryName, SUFFIXES, type Suffix } from './entry-name.ts'
+import { type EntryName, mayBe, readEntryName, SUFFIXES, type Suffix } from './entry-name.ts'
 import { HOST_IMAGE, isValidImageName, type Image } from './image.ts'
 import type { ImagePlaces } from './places.ts'
 import { entriesOf, pickVersion } from './versioned-directory.ts'
@@ -15,6 +15,8 @@ const O_PATH = 0x200000
 const AT_FDCWD = -100
 const DT_UNKNOWN = 0
 const DT_LNK = 10
+const ROOT = nameOf('/')
+const NONE: readonly never[] = []
 /** A change can follow another with the same time stamp as long as the kernel's clock stands still. */
 const CLOCK_TICK_US = 20_000n
 
@@ -31,15 +33,39 @@ interface Place {
   readonly path: string
 }
 
+/** An entry of a search directory. */
+interface Entry {
+  readonly name: string
+  /** The same with a zero at its end. */
+  readonly bytes: Buffer
+  readonly path: string
+  readonly isLink: boolean
+}
+
+/** What is in a search directory. */
+interface Listing {
+  readonly path: string
+  /** What the kernel gave for it, by which the same entries are known without looking at each name. */
+  readonly raw: Buffer
+  readonly entries: readonly Entry[]
+  /** What each entry stands for. */
+  readonly found: readonly (Image | undefined)[]
+  readonly images: readonly Image[]
+}
+
 /** What was seen at an entry last time. */
 interface Known {
   readonly status: FileStatus
+  readonly mount: number
   readonly path: string
   readonly onReadOnlyMount: boolean
   readonly image: Image
   /** Whether the same status means the same image. */
   readonly lasting: boolean
 }
+
+/** Says what an entry's name means for a file of its kind. */
+type Read = (entry: string, kind: Exclude<FileKind, 'other'>) => EntryName | undefined
 
 /**
  * Finds images (spec/dbus.md 8.1 to 8.3). What it knows is true again after one statx(2) of each entry; only what that
@@ -48,9 +74,13 @@ interface Known {
 export class Discovery {
   readonly #places: SearchPlaces
   readonly #known = new Map<string, Known>()
+  readonly #listings = new Map<string, Listing>()
+  /** What was found last in each search directory, and of them all. */
+  #parts: readonly (readonly Image[])[] = []
+  #host: readonly Image[] = NONE
   #last: readonly Image[] = []
   /** Which mounts are read-only, during one search. */
-  readonly #mounts = new Map<bigint, boolean>()
+  readonly #mounts = new Map<number, boolean>()
   readonly #buffer = Buffer.allocUnsafeSlow(65536)
   #status = new FileStatus()
 
@@ -61,19 +91,15 @@ export class Discovery {
   /** All images; the same array as last time when nothing has changed. Throws when a search directory cannot be read. */
   list(): readonly Image[] {
     this.#mounts.clear()
+    const parts = this.#places.search.map((directory) => this.#imagesIn(directory))
+    parts.push(this.#hostImages())
+    if (parts.every((part, at) => part === this.#parts[at])) return this.#last
+    this.#parts = parts
     const images = new Map<string, Image>()
-    for (const place of this.#openPlaces()) {
-      try {
-        for (const image of this.#imagesIn(place)) if (!images.has(image.name)) images.set(image.name, image)
-      } finally {
-        closeFd(place.fd)
-      }
-    }
-    if (this.#places.scope === 'system' && !images.has(HOST_IMAGE)) {
-      const host = this.#hostImage()
-      if (host !== undefined) images.set(HOST_IMAGE, host)
-    }
-    return this.#remember([...images.values()])
+    for (const image of parts.flat()) if (!images.has(image.name)) images.set(image.name, image)
+    this.#forgetMissing()
+    this.#last = [...images.values()]
+    return this.#last
   }
 
   /** The image of a name; undefined when there is none. Throws as list(). */
@@ -81,52 +107,41 @@ export class Discovery {
     if (!isValidImageName(name)) return undefined
     if (this.#known.size > this.#last.length + MOST_UNLISTED) this.#known.clear()
     this.#mounts.clear()
-    for (const place of this.#openPlaces()) {
-      try {
-        const image = this.#findIn(place, name)
-        if (image !== undefined) return image
-      } finally {
-        closeFd(place.fd)
-      }
-    }
-    return name === HOST_IMAGE && this.#places.scope === 'system' ? this.#hostImage() : undefined
-  }
-
-  *#openPlaces(): Generator<Place> {
     for (const directory of this.#places.search) {
-      const fd = openIfThere(directory)
-      if (fd !== undefined) yield { fd, path: fs.realpathSync.native(directory) }
+      const image = withPlace(directory, (place) => this.#findIn(place, name))
+      if (image !== undefined) return image
     }
+    return name === HOST_IMAGE ? this.#hostImages()[0] : undefined
   }
 
-  /** Where several entries of a directory stand for one name, that which find() would find is it. */
-  #imagesIn(place: Place): Image[] {
-    const found = new Map<string, { image: Image; rank: number }>()
-    for (const [entry, isLink] of this.#entriesOf(place)) {
-      const image = this.#imageAt(place, entry, isLink, (kind) => readEntryName(entry, kind))
-      if (image === undefined) continue
-      const rank = rankOf(entry, image)
-      const other = found.get(image.name)
-      if (other === undefined || rank < other.rank) found.set(image.name, { image, rank })
-    }
-    return [...found.values()].map(({ image }) => image)
-  }
-
-  #entriesOf({ fd }: Place): [entry: string, isLink: boolean][] {
-    const entries: [string, boolean][] = []
-    forEachEntry(fd, this.#buffer, (bytes, type) => {
-      const name = bytes.toString('utf8', 0, bytes.indexOf(0))
-      // Unfinished downloads. What is no UTF-8 has become U+FFFD, which no image's name may have.
-      if (!name.startsWith('.sysupdate.')) entries.push([name, type === DT_LNK || type === DT_UNKNOWN])
+  /** The images in a search directory; the same array as last time when nothing has changed. */
+  #imagesIn(directory: string): readonly Image[] {
+    const listing = withPlace(directory, (place) => {
+      const last = this.#listings.get(directory)
+      const raw = readAllEntries(place.fd, this.#buffer)
+      const isSame = last?.path === place.path && last.raw.equals(raw)
+      const entries = isSame ? last.entries : entriesIn(place, raw)
+      if (isSame && entries.every((entry, at) => this.#imageAt(place, entry, readEntryName) === last.found[at]))
+        return last
+      const found = entries.map((entry) => this.#imageAt(place, entry, readEntryName))
+      return {
+        path: place.path,
+        raw: isSame ? last.raw : Buffer.from(raw),
+        entries,
+        found,
+        images: best(entries, found)
+      }
     })
-    return entries
+    if (listing === undefined) this.#listings.delete(directory)
+    else this.#listings.set(directory, listing)
+    return listing?.images ?? NONE
   }
 
   #findIn(place: Place, name: string): Image | undefined {
     for (const suffix of SUFFIXES) {
-      const entry = name + suffix
-      if (Buffer.byteLength(entry) > 255) continue
-      const image = this.#imageAt(place, entry, true, (kind) =>
+      const entry = entryOf(place, name + suffix, true)
+      if (entry.bytes.length > 256) continue
+      const image = this.#imageAt(place, entry, (entry, kind) =>
         mayBe(entry, kind) && !(suffix === '' && name.endsWith('.v')) ? { image: name, suffix } : undefined
       )
       if (image !== undefined) return image
@@ -135,36 +150,34 @@ export class Discovery {
   }
 
   /** The image that an entry stands for, `read` saying what its name means for a file of its kind. */
-  #imageAt(
-    place: Place,
-    entry: string,
-    isLink: boolean,
-    read: (kind: Exclude<FileKind, 'other'>) => { image: string; suffix: Suffix } | undefined
-  ): Image | undefined {
-    const entryPath = place.path === '/' ? `/${entry}` : `${place.path}/${entry}`
-    const known = this.#known.get(entryPath)
+  #imageAt({ fd }: Place, entry: Entry, read: Read): Image | undefined {
+    const known = this.#known.get(entry.path)
     try {
-      this.#status.read(place.fd, nameOf(entry))
-      if (!isLink && known?.path === entryPath && this.#isUnchanged(known, entry)) return known.image
+      if (!this.#status.tryRead(fd, entry.bytes)) return undefined
+      if (!entry.isLink && known?.path === entry.path && this.#isUnchanged(known, entry)) return known.image
       const { kind } = this.#status
       if (kind === 'other') return undefined
-      const meaning = read(kind)
+      const meaning = read(entry.name, kind)
       if (meaning === undefined || !isValidImageName(meaning.image)) return undefined
-      const path = isLink ? fs.realpathSync.native(entryPath) : entryPath
-      if (!meaning.suffix.endsWith('.v')) return this.#imageOf(meaning.image, path, entryPath)
+      const path = entry.isLink ? fs.realpathSync.native(entry.path) : entry.path
+      if (!meaning.suffix.endsWith('.v')) return this.#imageOf(meaning.image, path, entry.path)
       const version = pickIn(path, meaning)
       if (version === undefined) return undefined
       this.#status.read(AT_FDCWD, nameOf(version))
-      return this.#imageOf(meaning.image, version, entryPath)
+      return this.#imageOf(meaning.image, version, entry.path)
     } catch (error) {
       if (isSystemError(error)) return undefined
       throw error
     }
   }
 
-  #hostImage(): Image | undefined {
-    this.#status.read(AT_FDCWD, nameOf('/'))
-    return this.#imageOf(HOST_IMAGE, '/', '/')
+  /** The host, where it is one of the images. */
+  #hostImages(): readonly Image[] {
+    if (this.#places.scope !== 'system') return NONE
+    this.#status.read(AT_FDCWD, ROOT)
+    const host = this.#imageOf(HOST_IMAGE, '/', '/')
+    if (this.#host[0] !== host) this.#host = host === undefined ? NONE : [host]
+    return this.#host
   }
 
   /** The image at `path`, which `#status` is about. */
@@ -179,20 +192,20 @@ export class Discovery {
     if (made === undefined) return undefined
     const image = known !== undefined && isEqual(known.image, made) ? known.image : made
     const lasting = isKnownByStatus(image.type) && status.changed < now - CLOCK_TICK_US
-    this.#known.set(entry, { status, path, onReadOnlyMount, image, lasting })
+    this.#known.set(entry, { status, mount: status.mount, path, onReadOnlyMount, image, lasting })
     this.#status = new FileStatus()
     return image
   }
 
   /** Whether what a list found at an entry that is no link is true still; it is for most, so this is looked at first. */
-  #isUnchanged({ status, lasting, onReadOnlyMount, image }: Known, entry: string): boolean {
+  #isUnchanged({ status, mount, lasting, onReadOnlyMount, image }: Known, { name }: Entry): boolean {
     // find() can have come by it under another name.
-    const isListed = entry.length === image.name.length + (image.type === 'raw' ? '.raw'.length : 0)
+    const isListed = name.length === image.name.length + (image.type === 'raw' ? '.raw'.length : 0)
     const isSame = isListed && lasting && status.equals(this.#status)
-    return isSame && this.#mounts.get(status.mount) === onReadOnlyMount
+    return isSame && this.#mounts.get(mount) === onReadOnlyMount
   }
 
-  #isReadOnly(mount: bigint, path: string): boolean {
+  #isReadOnly(mount: number, path: string): boolean {
     let readOnly = this.#mounts.get(mount)
     if (readOnly === undefined) {
       const fd = fs.openSync(path, O_PATH)
@@ -207,13 +220,23 @@ export class Discovery {
   }
 
   /** Forgets what is gone, so that no more is known than there is. */
-  #remember(images: readonly Image[]): readonly Image[] {
-    const isUnchanged = images.length === this.#last.length && images.every((image, at) => image === this.#last[at])
-    if (isUnchanged) return this.#last
-    const present = new Set(images.map(({ entry }) => entry))
-    for (const entry of this.#known.keys()) if (!present.has(entry)) this.#known.delete(entry)
-    this.#last = images
-    return images
+  #forgetMissing(): void {
+    const present = new Set(['/'])
+    for (const { entries } of this.#listings.values()) for (const { path } of entries) present.add(path)
+    for (const path of this.#known.keys()) if (!present.has(path)) this.#known.delete(path)
+  }
+}
+
+/** Does something with a search directory; undefined when it is missing. */
+function withPlace<T>(directory: string, work: (place: Place) => T): T | undefined {
+  // Most of them are missing on most hosts, which an error would tell, but slowly.
+  if (fs.statSync(directory, { throwIfNoEntry: false }) === undefined) return undefined
+  const fd = openIfThere(directory)
+  if (fd === undefined) return undefined
+  try {
+    return work({ fd, path: fs.realpathSync.native(directory) })
+  } finally {
+    closeFd(fd)
   }
 }
 
@@ -224,6 +247,35 @@ function openIfThere(directory: string): number | undefined {
     if (isSystemError(error) && error.code === 'ENOENT') return undefined
     throw error
   }
+}
+
+function entryOf(place: Place, name: string, isLink: boolean): Entry {
+  return { name, bytes: nameOf(name), path: place.path === '/' ? `/${name}` : `${place.path}/${name}`, isLink }
+}
+
+/** The entries that may be images, by their names alone. */
+function entriesIn(place: Place, raw: Buffer): Entry[] {
+  const entries: Entry[] = []
+  forEachOf(raw, raw.length, (bytes, type) => {
+    const name = bytes.toString('utf8', 0, bytes.indexOf(0))
+    // Unfinished downloads.
+    if (name.startsWith('.sysupdate.') || !isValidImageName(name)) return
+    entries.push(entryOf(place, name, type === DT_LNK || type === DT_UNKNOWN))
+  })
+  return entries
+}
+
+/** Where several entries of a directory stand for one name, that which find() would find is it. */
+function best(entries: readonly Entry[], images: readonly (Image | undefined)[]): readonly Image[] {
+  const found = new Map<string, { image: Image; rank: number }>()
+  entries.forEach(({ name }, at) => {
+    const image = images[at]
+    if (image === undefined) return
+    const rank = rankOf(name, image)
+    const other = found.get(image.name)
+    if (other === undefined || rank < other.rank) found.set(image.name, { image, rank })
+  })
+  return [...found.values()].map(({ image }) => image)
 }
 
 /** The path of the best version in a versioned directory, links resolved. */

@@ -1,6 +1,6 @@
 import { ExplainedError, isSystemError, strerrorCode } from '../base/errors.ts'
 import { runCommand, type CommandResult } from '../linux/command.ts'
-import type { SystemIdentity } from '../linux/jobs-system-identity.ts'
+import type { SystemIdentity } from '../linux/system-identity.ts'
 
 /*
  * Metadata of disk images. Which partitions and file systems make one up, with verity and signatures, is for the host's own

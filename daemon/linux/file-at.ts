@@ -1,4 +1,5 @@
 import { checked, declare } from './libc.ts'
+import { statx } from './stat.ts'
 
 /*
  * The calls on files that take a directory and one name in it, instead of a path. Names are bytes that end with a zero,
@@ -18,13 +19,6 @@ const c = {
     'void *',
     'int',
     'uint'
-  ]),
-  statx: declare<(fd: number, name: Buffer, flags: number, mask: number, into: Buffer) => number>('statx', 'int', [
-    'int',
-    'void *',
-    'int',
-    'uint',
-    'void *'
   ]),
   mkdirat: declare<(fd: number, name: Buffer, mode: number) => number>('mkdirat', 'int', ['int', 'void *', 'uint']),
   mknodat: declare<(fd: number, name: Buffer, mode: number, device: number) => number>('mknodat', 'int', [
@@ -160,12 +154,12 @@ export function openOnSameMount({ directory, name }: Entry, flags: number): numb
 
 /** statx(2) of a name into 256 bytes. */
 export function statAt({ directory, name }: Entry, into: Buffer): void {
-  checked(c.statx(directory, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, into), 'statx')
+  checked(statx(directory, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, into), 'statx')
 }
 
 /** statx(2) of a descriptor, which may be O_PATH, into 256 bytes. */
 export function statFd(fd: number, into: Buffer): void {
-  checked(c.statx(fd, nothing, AT_EMPTY_PATH, STATX_BASIC_STATS, into), 'statx')
+  checked(statx(fd, nothing, AT_EMPTY_PATH, STATX_BASIC_STATS, into), 'statx')
 }
 
 /** mkdirat(2) */

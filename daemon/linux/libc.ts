@@ -101,6 +101,11 @@ export function checked(result: number, syscall: string, path?: string): number 
   return result
 }
 
+/** Whether it was with this errno that the call failed that just returned -1. */
+export function failedWith(code: 'EAGAIN' | 'EINTR' | 'ENOENT'): boolean {
+  return koffi.errno() === koffi.os.errno[code]
+}
+
 /** pidfd_open(2): a descriptor for a process, close-on-exec. Throws ESRCH when there is none. */
 export function pidfdOpen(pid: number): number {
   return checked(c.pidfdOpen(sysPidfdOpen, pid, 0), 'pidfd_open')
@@ -128,7 +133,7 @@ export function exitAtOnce(status: number): never {
 
 /** close(2). Throws EBADF for a descriptor that is not open, which is always a bug of ours; EINTR counts as closed. */
 export function closeFd(fd: number): void {
-  if (c.close(fd) === -1 && koffi.errno() !== koffi.os.errno['EINTR']) throw systemError(koffi.errno(), 'close')
+  if (c.close(fd) === -1 && !failedWith('EINTR')) throw systemError(koffi.errno(), 'close')
 }
 
 /** Duplicates a descriptor, close-on-exec, above the standard ones (fcntl F_DUPFD_CLOEXEC). */
@@ -185,9 +190,8 @@ export function getSocketOption(fd: number, option: number, value: Buffer): numb
 /** The result of a call that may be told to come back later (EAGAIN, EINTR): then `undefined`. */
 function unlessAgain(result: number, syscall: string): number | undefined {
   if (result !== -1) return result
-  const errno = koffi.errno()
-  if (errno === koffi.os.errno['EAGAIN'] || errno === koffi.os.errno['EINTR']) return undefined
-  throw systemError(errno, syscall)
+  if (failedWith('EAGAIN') || failedWith('EINTR')) return undefined
+  return checked(result, syscall)
 }
 
 const messageFlags = 0x40 | 0x4000 // MSG_DONTWAIT | MSG_NOSIGNAL
@@ -265,7 +269,7 @@ export function openat2(directory: number, path: string, flags: number): number 
   for (let attempt = 1; ; attempt++) {
     const fd = c.openat2(sysOpenat2, directory, path, how, how.length)
     // EAGAIN: something was renamed or mounted meanwhile, anywhere on the system, so that `..` could not be trusted.
-    if (fd !== -1 || koffi.errno() !== koffi.os.errno['EAGAIN'] || attempt === openAttempts) {
+    if (fd !== -1 || !failedWith('EAGAIN') || attempt === openAttempts) {
       return checked(fd, 'openat2', path)
     }
   }

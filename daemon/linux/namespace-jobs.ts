@@ -7,7 +7,6 @@ import { readOSRelease } from './jobs-os-release.ts'
 import { writeFiles } from './jobs-write-files.ts'
 import { cloneRootTree, coverKernelDirectories } from './jobs-root-tree.ts'
 import { detachPath, holdersOf } from './jobs-unmount.ts'
-import { readSystemIdentity } from './jobs-system-identity.ts'
 import type { Identity } from './thread-identity.ts'
 
 /** Where a job works: beside the root directory of a machine's leader. */
@@ -45,8 +44,7 @@ export const jobs = {
   openRootDirectory,
   openTerminal,
   readOSRelease,
-  writeFiles,
-  readSystemIdentity
+  writeFiles
 }
 
 export type Jobs = typeof jobs

@@ -3,7 +3,6 @@ import { parse } from './env-file.ts'
 import { readFileInside } from './inside-file.ts'
 import { closeFd, openat2 } from './libc.ts'
 import { firstOf, OS_RELEASE_LIMIT } from './jobs-os-release.ts'
-import type { Place } from './namespace-jobs.ts'
 
 /** More than any of these files has a use for. */
 const FILE_LIMIT = 1024 * 1024
@@ -20,10 +19,10 @@ export interface SystemIdentity {
 }
 
 /**
- * Reads hostname(5), machine-id(5), machine-info(5) and os-release(5) of the tree below a directory, of which no link leads
- * out. Throws what opening the directory does.
+ * Reads hostname(5), machine-id(5), machine-info(5) and os-release(5) of the tree below a directory of `rootFd`, of which no
+ * link leads out. For a thread: a file system in there may never answer. Throws what opening the directory does.
  */
-export function readSystemIdentity({ rootFd }: Place, directory: string): SystemIdentity {
+export function readSystemIdentity(rootFd: number, directory: string): SystemIdentity {
   const tree = openat2(rootFd, directory, O_PATH_DIRECTORY)
   try {
     const read = (path: string): string => readFileInside(tree, path, FILE_LIMIT)

@@ -192,11 +192,13 @@ t.test('dbus-next reads what we write, and we read what it writes', (t) => {
 
 t.test('a struct that is kept encoded goes out as its members would', (t) => {
   const members = ['name', 'container', 'x', '/a']
-  const kept = new EncodedStruct('(ssso)', members)
+  const kept = EncodedStruct.of('(ssso)', members)
   const plain = encodeMessage(signal('sa(ssso)', ['odd', [members, members, members]]))
   t.same(encodeMessage(signal('sa(ssso)', ['odd', [kept, members, kept]])), plain)
-  t.throws(() => new EncodedStruct('(sh)', ['x', 1]), { name: 'TypeError' }, 'descriptors belong to one message')
-  t.throws(() => new EncodedStruct('s', ['x']), { name: 'TypeError' })
+  t.same(encodeMessage(signal('sa(ssso)', ['odd', EncodedStruct.join([kept, kept, kept])])), plain)
+  t.same(EncodedStruct.join([]), [])
+  t.throws(() => EncodedStruct.of('(sh)', ['x', 1]), { name: 'TypeError' }, 'descriptors belong to one message')
+  t.throws(() => EncodedStruct.of('s', ['x']), { name: 'TypeError' })
   t.end()
 })
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readHostname, readMachineId, readPairs } from '../../daemon/linux/jobs-system-identity.ts'
+import { readHostname, readMachineId, readPairs } from '../../daemon/linux/system-identity.ts'
 
 t.test('a host name is made of the first line that has any text', (t) => {
   const names: readonly (readonly [string, string])[] = [

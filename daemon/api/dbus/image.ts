@@ -1,10 +1,11 @@
 import { MachinedError } from '../../base/errors.ts'
 import { EncodedStruct } from '../../bus/codec.ts'
 import { isValidImageName, type Image } from '../../image/image.ts'
+import type { SystemIdentity } from '../../linux/system-identity.ts'
 import type { Manager } from '../../manager.ts'
 import { cloneImage, markImageReadOnly, removeImage, renameImage, setImageLimit } from './image-changes.ts'
 import { escapeLabel, MANAGER_PATH } from './object-path.ts'
-import { method, type Args, type InterfaceTable, type MethodRow, type PropertyRow } from './table.ts'
+import { method, type Args, type InterfaceTable, type MethodRow, type PropertyRow, type Shape } from './table.ts'
 
 export const IMAGE_PREFIX = `${MANAGER_PATH}/image`
 
@@ -30,57 +31,73 @@ export const listImages = method({
   in: {},
   out: { images: 'a(ssbttto)' },
   access: 'anyone',
-  run: async (manager: Manager) => [(await manager.images.list()).map(rowOf)]
+  run: async (manager: Manager) => [rowsOf(await manager.images.list())]
 })
 
-/** An image that changes becomes another object, and encoding a row takes many times as long as copying it. */
+/** What changes becomes another object, list or image, and encoding a row takes many times as long as copying it. */
+const lists = new WeakMap<readonly Image[], EncodedStruct[]>()
 const rows = new WeakMap<Image, EncodedStruct>()
+
+function rowsOf(images: readonly Image[]): EncodedStruct[] {
+  let list = lists.get(images)
+  if (list === undefined) {
+    list = EncodedStruct.join(images.map(rowOf))
+    lists.set(images, list)
+  }
+  return list
+}
 
 function rowOf(image: Image): EncodedStruct {
   let row = rows.get(image)
   if (row === undefined) {
     const { name, type, readOnly, created, modified, usage } = image
-    row = new EncodedStruct('(ssbttto)', [name, type, readOnly, created, modified, usage, imagePath(name)])
+    row = EncodedStruct.of('(ssbttto)', [name, type, readOnly, created, modified, usage, imagePath(name)])
     rows.set(image, row)
   }
   return row
 }
 
-export const getHostname = method({
-  in: {},
-  out: { hostname: 's' },
-  access: 'anyone',
-  run: async ({ manager, image }: ImageTarget) => [(await manager.metadata.read(image)).hostname]
-})
+/** A method that tells something of what is in an image. */
+interface Telling {
+  readonly ofImage: MethodRow<ImageTarget>
+  /** The same on the Manager, by the image's name, which is looked up on the way. */
+  readonly byName: MethodRow<Manager>
+}
 
-export const getMachineID = method({
-  in: {},
-  out: { id: 'ay' },
-  access: 'anyone',
-  run: async ({ manager, image }: ImageTarget) => [Buffer.from((await manager.metadata.read(image)).machineId, 'hex')]
-})
+function telling(out: Shape, tell: (identity: SystemIdentity) => unknown): Telling {
+  const shape = { out, access: 'anyone' } as const
+  return {
+    ofImage: {
+      ...shape,
+      in: {},
+      run: async ({ manager, image }) => [tell(await manager.metadata.read(image))]
+    },
+    byName: {
+      ...shape,
+      in: { name: 's' },
+      run: async ({ metadata }, args) => [tell(await metadata.read(checkedName(args)))]
+    }
+  }
+}
 
-export const getMachineInfo = method({
-  in: {},
-  out: { machine_info: 'a{ss}' },
-  access: 'anyone',
-  run: async ({ manager, image }: ImageTarget) => [Object.fromEntries((await manager.metadata.read(image)).machineInfo)]
-})
+export const getHostname = telling({ hostname: 's' }, ({ hostname }) => hostname)
+export const getMachineID = telling({ id: 'ay' }, ({ machineId }) => Buffer.from(machineId, 'hex'))
+export const getMachineInfo = telling({ machine_info: 'a{ss}' }, ({ machineInfo }) => Object.fromEntries(machineInfo))
+export const getOSRelease = telling({ os_release: 'a{ss}' }, ({ osRelease }) => Object.fromEntries(osRelease))
 
-export const getOSRelease = method({
-  in: {},
-  out: { os_release: 'a{ss}' },
-  access: 'anyone',
-  run: async ({ manager, image }: ImageTarget) => [Object.fromEntries((await manager.metadata.read(image)).osRelease)]
-})
+/** The name of an image that a call of the Manager is about. Throws InvalidArgs. */
+function checkedName(args: Args): string {
+  const name = args['name'] as string
+  if (!isValidImageName(name)) throw new MachinedError('InvalidArgs', `Image name '${name}' is invalid.`)
+  return name
+}
 
 /** A method of the image object, offered on the manager under the image's name. */
 export function byImageName(row: MethodRow<ImageTarget>): MethodRow<Manager> {
-  const target = async (manager: Manager, args: Args): Promise<ImageTarget> => {
-    const name = args['name'] as string
-    if (!isValidImageName(name)) throw new MachinedError('InvalidArgs', `Image name '${name}' is invalid.`)
-    return { manager, image: await manager.images.get(name) }
-  }
+  const target = async (manager: Manager, args: Args): Promise<ImageTarget> => ({
+    manager,
+    image: await manager.images.get(checkedName(args))
+  })
   const { access, run } = row
   return {
     in: { name: 's', ...row.in },
@@ -119,10 +136,10 @@ export const imageTable: InterfaceTable<ImageTarget> = {
     Clone: cloneImage,
     MarkReadOnly: markImageReadOnly,
     SetLimit: setImageLimit,
-    GetHostname: getHostname,
-    GetMachineID: getMachineID,
-    GetMachineInfo: getMachineInfo,
-    GetOSRelease: getOSRelease
+    GetHostname: getHostname.ofImage,
+    GetMachineID: getMachineID.ofImage,
+    GetMachineInfo: getMachineInfo.ofImage,
+    GetOSRelease: getOSRelease.ofImage
   },
   signals: {}
 }

@@ -72,7 +72,7 @@ function rowOf(machine: Machine): EncodedStruct {
   let row = rows.get(machine)
   if (row === undefined) {
     const { name, registration } = machine
-    row = new EncodedStruct('(ssso)', [name, machine.class, registration.service, machinePath(name)])
+    row = EncodedStruct.of('(ssso)', [name, machine.class, registration.service, machinePath(name)])
     rows.set(machine, row)
   }
   return row
@@ -211,10 +211,10 @@ export const managerTable: InterfaceTable<Manager> = {
     RenameImage: images.byImageName(changes.renameImage),
     CloneImage: images.byImageName(changes.cloneImage),
     MarkImageReadOnly: images.byImageName(changes.markImageReadOnly),
-    GetImageHostname: images.byImageName(images.getHostname),
-    GetImageMachineID: images.byImageName(images.getMachineID),
-    GetImageMachineInfo: images.byImageName(images.getMachineInfo),
-    GetImageOSRelease: images.byImageName(images.getOSRelease),
+    GetImageHostname: images.getHostname.byName,
+    GetImageMachineID: images.getMachineID.byName,
+    GetImageMachineInfo: images.getMachineInfo.byName,
+    GetImageOSRelease: images.getOSRelease.byName,
     SetPoolLimit: setPoolLimit,
     SetImageLimit: images.byImageName(changes.setImageLimit),
     CleanPool: cleanPool,
