@@ -27,11 +27,14 @@ export function versionText(): string {
 /** Each group under its heading. */
 function verbLines(): Line[] {
   let heading = ''
-  return Object.entries(verbs).flatMap(([name, { group, usage, help }]) => {
-    const row: Line = [`${name} ${usage}`.trimEnd(), help]
-    if (group === heading) return [row]
+  return Object.entries(verbs).flatMap(([name, { group, usage, help, words = [] }]) => {
+    const rows: Line[] = [
+      [`${name} ${usage}`.trimEnd(), help],
+      ...words.map(([word, what]): Line => [`  ${word}`, what])
+    ]
+    if (group === heading) return rows
     heading = group
-    return ['', `${group}:`, row]
+    return ['', `${group}:`, ...rows]
   })
 }
 

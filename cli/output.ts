@@ -1,7 +1,9 @@
 import { showPaged } from './pager.ts'
 import type { Options } from './options.ts'
 
-type Row<K extends string> = Readonly<Record<K, string | number | boolean>>
+/** What a field can hold; undefined where there is nothing, which JSON leaves out. */
+type Value = string | number | boolean | readonly string[] | undefined
+type Row<K extends string> = Readonly<Record<K, Value>>
 /** What each field is called where people read it. */
 type Titles<K extends string> = Readonly<Record<K, string>>
 
@@ -26,6 +28,11 @@ export class Output {
     this.#show(this.#json(rows) ?? this.#list(rows, titles, what), this.#options.pager)
   }
 
+  /** Text as it is, which has no other form. */
+  text(text: string): void {
+    this.#show(text, this.#options.pager)
+  }
+
   #list<K extends string>(rows: readonly Row<K>[], titles: Titles<K>, what: string): string {
     const { legend } = this.#options
     if (rows.length === 0) return legend ? `No ${what}.\n` : ''
@@ -46,7 +53,9 @@ function keysOf<K extends string>(titles: Titles<K>): K[] {
   return Object.keys(titles) as K[]
 }
 
-function show(value: string | number | boolean): string {
+function show(value: Value): string {
+  if (value === undefined || value === '') return '-'
+  if (typeof value === 'object') return value.length === 0 ? '-' : value.join(' ')
   return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value)
 }
 

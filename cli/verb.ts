@@ -18,6 +18,8 @@ export interface Verb {
   /** Its arguments as the help shows them. */
   readonly usage: string
   readonly help: string
+  /** Lines of the help for what the verb's first arguments can be. */
+  readonly words?: readonly (readonly [usage: string, help: string])[]
   readonly least: number
   readonly most: number
   /** Throws Failure. */

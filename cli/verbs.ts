@@ -1,5 +1,5 @@
 import { listMounts, mount, unmount } from './mount.ts'
-import { network } from './network.ts'
+import { network, networkHelp } from './network.ts'
 import type { Verb } from './verb.ts'
 
 /** All verbs, in the order of the help. A new one is a row here, and a word in what `completion/` and `machinectl` know. */
@@ -30,8 +30,9 @@ export const verbs: Readonly<Record<string, Verb>> = {
   },
   network: {
     group: 'Network Commands',
-    usage: '[status|leases|forward ...|cat-config]',
-    help: 'Show the network of machines, forward ports into them',
+    usage: '[COMMAND]',
+    help: 'Show the network of machines, or change it',
+    words: networkHelp,
     least: 0,
     most: 5,
     run: network

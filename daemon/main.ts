@@ -60,6 +60,7 @@ async function run(instance: Instance): Promise<void> {
   void manager.imageChanges.removeLeftovers()
   notify(['READY=1', 'STATUS=Processing requests...'])
   void manager.recoverNetworks()
+  process.on('SIGHUP', () => void manager.recoverNetworks())
 }
 
 async function watchNeighbours(manager: Manager, networkd: Networkd, firewalld: Firewalld): Promise<void> {

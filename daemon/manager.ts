@@ -15,7 +15,8 @@ import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
 import type { Firewalld } from './network/firewalld.ts'
 import type { Networkd } from './network/networkd.ts'
-import { Networks, type NetworkMember } from './network/networks.ts'
+import type { NetworkMember } from './network/member.ts'
+import { Networks } from './network/networks.ts'
 import { readMachineForwards } from './machine-config.ts'
 import { OtherFirewalls } from './network/other-firewalls.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
@@ -97,8 +98,9 @@ export class Manager {
     }
   }
 
-  /** Makes networks what they are to be for the machines there are. */
+  /** Makes networks what they are to be for the machines there are; those of the system only. */
   async recoverNetworks(): Promise<void> {
+    if (!this.instance.hasHost) return
     await this.networks.reconcile(Array.from(this.machines.all(), memberOf)).catch((error: unknown) => {
       log.warn({ err: error }, 'Failed to recover the networks of machines')
     })

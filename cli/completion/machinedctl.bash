@@ -9,20 +9,46 @@ _machinedctl_names() {
     { while read -r name _; do echo "$name"; done; } | sort -u
 }
 
+_machinedctl_network_words='list status leases set-lease forward take-down cat-config'
+
+# Names that have or had an address.
+_machinedctl_leases() {
+  machinedctl network leases --no-legend --no-pager 2>/dev/null | { while read -r name _; do echo "$name"; done; }
+}
+
+# Ports that lead into a machine.
+_machinedctl_forwards() {
+  machinedctl network forward --no-legend --no-pager 2>/dev/null |
+    { while read -r name listen _; do [[ $name != "$1" ]] || echo "$listen"; done; }
+}
+
+# What may follow the words after `network`.
+_machinedctl_network() {
+  case "$*" in
+    '') echo "$_machinedctl_network_words" ;;
+    forward) echo 'add remove' ;;
+    set-lease | 'forward add' | 'forward remove') _machinedctl_leases ;;
+    'forward remove '*) [[ -n $4 ]] || _machinedctl_forwards "$3" ;;
+  esac
+}
+
 # What is mounted.
 _machinedctl_mounts() {
   machinedctl mounts --no-legend --no-pager 2>/dev/null | { while read -r name _; do echo "$name"; done; }
 }
 
-# The verb on the command line, if there is one already.
-_machinedctl_verb() {
+# The words on the command line that are no options, as far as they are complete: the verb comes first.
+_machinedctl_given() {
   local i
   for ((i = 1; i < COMP_CWORD; i++)); do
-    [[ ${COMP_WORDS[i]} == -* || ${COMP_WORDS[i]} == = ]] || [[ ${COMP_WORDS[i - 1]} == = ]] || {
+    [[ ${COMP_WORDS[i]} == -* || ${COMP_WORDS[i]} == = ]] || [[ ${COMP_WORDS[i - 1]} == = ]] ||
       echo "${COMP_WORDS[i]}"
-      return
-    }
   done
+}
+
+# The verb on the command line, if there is one already.
+_machinedctl_verb() {
+  _machinedctl_given | { read -r verb && echo "$verb"; }
 }
 
 _machinedctl() {
@@ -36,6 +62,11 @@ _machinedctl() {
       '') words=$_machinedctl_verbs ;;
       mount) words=$(_machinedctl_names) ;;
       umount) words=$(_machinedctl_mounts) ;;
+      network)
+        local given
+        mapfile -t given < <(_machinedctl_given)
+        words=$(_machinedctl_network "${given[@]:1}")
+        ;;
       *) words= ;;
     esac
   fi

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import { addressAt, type Prefix } from '../base/prefix.ts'
+import { addressAt, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
 import { findLink } from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { takenNetworks } from './bridge.ts'
@@ -32,8 +32,39 @@ export class AddressBook {
   }
 
   /** All leases there are; those on disk as well. */
-  list(socket: RequestSocket): Lease[] {
-    return this.#all(socket).all()
+  list(): Lease[] {
+    return this.#leases?.all() ?? [...(loadRecord(this.#path)?.leases ?? [])]
+  }
+
+  /**
+   * Chooses another IPv4 subnet where something else has come to use this one, if there is one that is free. For when
+   * no machine runs: all but the names in the book lose their addresses.
+   */
+  reconsider(socket: RequestSocket): void {
+    const { space } = this.#all(socket)
+    if (this.#config.subnet4 !== 'auto' || space.subnet4 === undefined) return
+    const taken = this.#taken(socket)
+    const conflict = conflictOf(space.subnet4, taken)
+    if (conflict === undefined) return
+    const subnet4 = pickSubnet(this.#config.pool4, this.#config.prefix4, taken, this.seed)
+    const text = `The subnet of machines, ${formatPrefix(space.subnet4)}, is in use elsewhere: ${formatPrefix(conflict)}`
+    if (subnet4 === undefined) {
+      log.warn(`${text}; no other one is free`)
+      return
+    }
+    log.notice(`${text}; it is ${formatPrefix(subnet4)} from now on`)
+    this.#leases = new Leases({ ...space, subnet4 }, [])
+  }
+
+  /** What else has come to use one of the subnets since; undefined for nothing. */
+  conflict(socket: RequestSocket): Prefix | undefined {
+    const { subnet4, subnet6 } = this.#all(socket).space
+    const taken = this.#taken(socket)
+    return (subnet4 && conflictOf(subnet4, taken)) ?? (subnet6 && conflictOf(subnet6, taken))
+  }
+
+  #taken(socket: RequestSocket): Prefix[] {
+    return takenNetworks(socket, findLink(socket, this.#config.bridge)?.index ?? 0)
   }
 
   /** The lease of a name. Throws LimitsExceeded when there is neither a subnet nor an address. */
@@ -60,12 +91,11 @@ export class AddressBook {
   }
 
   #subnet4(socket: RequestSocket, chosen: Prefix | undefined): Prefix | undefined {
-    const { subnet4, pool4, prefix4, bridge } = this.#config
+    const { subnet4, pool4, prefix4 } = this.#config
     if (subnet4 === 'off') return undefined
     if (typeof subnet4 !== 'string') return subnet4
     if (chosen !== undefined) return chosen
-    const taken = takenNetworks(socket, findLink(socket, bridge)?.index ?? 0)
-    const found = pickSubnet(pool4, prefix4, taken, this.seed)
+    const found = pickSubnet(pool4, prefix4, this.#taken(socket), this.seed)
     if (found === undefined) throw new MachinedError('LimitsExceeded', 'No subnet of Pool4= is free')
     return found
   }
@@ -84,6 +114,10 @@ export class AddressBook {
       log.warn({ err: error }, `Failed to write ${this.#path}`)
     }
   }
+}
+
+function conflictOf(subnet: Prefix, taken: readonly Prefix[]): Prefix | undefined {
+  return taken.find((other) => overlap(other, subnet))
 }
 
 /** What a lease means for an interface: its addresses with their networks, and the routers, which are ours. */

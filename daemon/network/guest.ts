@@ -1,9 +1,9 @@
-import { formatIp, type Prefix } from '../base/prefix.ts'
-import { changeLink, listLinks, type Link } from '../linux/link.ts'
+import { formatIp, formatPrefix, type Prefix } from '../base/prefix.ts'
+import { changeLink, findLink, listLinks, type Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
-import { addAddress, addDefaultRoute } from '../linux/route.ts'
+import { addAddress, addDefaultRoute, listAddresses, removeAddress } from '../linux/route.ts'
 import { setSysctl } from '../linux/sysctl.ts'
 import type { GuestFile } from '../linux/jobs-write-files.ts'
 
@@ -37,6 +37,36 @@ export function injectAddresses(own: NetworkNamespace, leader: PidRef, guest: Li
     changeLink(socket, guest, { mtu: plan.mtu, up: true })
     for (const prefix of plan.addresses) addAddress(socket, guest, prefix)
     for (const gateway of plan.gateways) addDefaultRoute(socket, guest, gateway)
+  })
+}
+
+/** Whether the machine's end is up and has its addresses, whatever else it has. */
+export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, plan: GuestPlan): boolean {
+  const found = own.inside(leader, () => {
+    using socket = new RequestSocket()
+    if (findLink(socket, guest.index)?.up !== true) return false
+    const present = new Set(addressesOf(socket, guest))
+    return plan.addresses.every((prefix) => present.has(formatPrefix(prefix)))
+  })
+  return found === true
+}
+
+function addressesOf(socket: RequestSocket, { index }: Link): string[] {
+  return listAddresses(socket)
+    .filter(({ interfaceIndex }) => interfaceIndex === index)
+    .map(({ prefix }) => formatPrefix(prefix))
+}
+
+/** Takes addresses away inside the machine. */
+export function removeAddresses(
+  own: NetworkNamespace,
+  leader: PidRef,
+  guest: Link,
+  addresses: readonly Prefix[]
+): void {
+  own.inside(leader, () => {
+    using socket = new RequestSocket()
+    for (const prefix of addresses) removeAddress(socket, guest, prefix)
   })
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { isSystemError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { writeFileAtomically } from '../linux/file.ts'
@@ -28,6 +28,11 @@ export function enableRouting(
   }
   for (const [name, value] of settings) set(name, value)
   mirror(settings)
+}
+
+/** Takes the settings back that go with a bridge: it is gone. */
+export function forgetRouting(): void {
+  rmSync(MIRROR, { force: true })
 }
 
 function routersKept(bridge: string): [string, string][] {

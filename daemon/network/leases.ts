@@ -51,22 +51,20 @@ export class Leases {
 
   /** The lease of a name, made when there is none. `inUse` are names whose leases must stay. Throws LimitsExceeded. */
   take(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {
-    let lease = this.#byName.get(name)
-    if (lease === undefined) {
-      const offset = this.#freeOffset(name) ?? this.#reclaim(inUse)
-      lease = { name, ...this.#addressesAt(offset), mac: '', firstSeen: now, lastSeen: now, fixed: false }
-      this.#byName.set(name, lease)
-    }
+    const lease = this.#byName.get(name) ?? this.#newLease(name, now, inUse)
+    this.#byName.set(name, lease)
     lease.lastSeen = now
     return lease
   }
 
   /**
-   * Gives a name these addresses from now on. Throws InvalidArgs for one that is not the network's to give, FileExists
-   * for one that another name has.
+   * Gives a name these addresses from now on; a family that is left out stays as it is. Throws InvalidArgs for one that
+   * is not the network's to give, FileExists for one that another name has.
    */
-  fix(name: string, { ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>, now: number): Lease {
-    const lease = { name, ip4, ip6, mac: '', firstSeen: now, lastSeen: now, fixed: true }
+  fix(name: string, wanted: Pick<Lease, 'ip4' | 'ip6'>, now: number): Lease {
+    const { ip4: own4, ip6: own6, ...before } = this.#byName.get(name) ?? this.#newLease(name, now)
+    const { ip4 = own4, ip6 = own6 } = wanted
+    const lease = { ...before, ip4, ip6, fixed: true }
     if (!this.#fits(lease)) throw new MachinedError('InvalidArgs', 'Address is not one that the network can give away')
     for (const other of this.#byName.values()) {
       if (other.name !== name && (same(other.ip4, ip4) || same(other.ip6, ip6))) {
@@ -80,6 +78,11 @@ export class Leases {
   /** Forgets a name. */
   drop(name: string): void {
     this.#byName.delete(name)
+  }
+
+  #newLease(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {
+    const offset = this.#freeOffset(name) ?? this.#reclaim(inUse)
+    return { name, ...this.#addressesAt(offset), mac: '', firstSeen: now, lastSeen: now, fixed: false }
   }
 
   #size(): number {
@@ -96,7 +99,7 @@ export class Leases {
 
   #freeOffset(name: string): number | undefined {
     const size = this.#size()
-    const used = new Set(this.all().map((lease) => this.#offsetOf(lease)))
+    const used = new Set(this.all().flatMap((lease) => this.#offsetsOf(lease)))
     const start = Number(siphash24(ADDRESS_KEY, Buffer.from(name)) % BigInt(size))
     for (let step = 0; step < size; step++) {
       const offset = (start + step) % size
@@ -111,7 +114,7 @@ export class Leases {
     const oldest = idle.sort((a, b) => a.lastSeen - b.lastSeen)[0]
     if (oldest === undefined) throw new MachinedError('LimitsExceeded', 'No address is left in the network')
     this.#byName.delete(oldest.name)
-    return this.#offsetOf(oldest)
+    return this.#offsetsOf(oldest)[0] ?? 0
   }
 
   #addressesAt(offset: number): Pick<Lease, 'ip4' | 'ip6'> {
@@ -122,15 +125,11 @@ export class Leases {
     }
   }
 
-  #offsetOf({ ip4, ip6 }: Lease): number {
+  /** How far the addresses are into their subnets: one number, unless somebody has set them. */
+  #offsetsOf({ ip4, ip6 }: Lease): number[] {
     const { subnet4, subnet6 } = this.space
-    const offset =
-      subnet4 !== undefined && ip4 !== undefined
-        ? offsetIn(subnet4, ip4)
-        : subnet6 !== undefined && ip6 !== undefined
-          ? offsetIn(subnet6, ip6)
-          : undefined
-    return offset === undefined ? -1 : Number(offset)
+    const offsets = [subnet4 && ip4 && offsetIn(subnet4, ip4), subnet6 && ip6 && offsetIn(subnet6, ip6)]
+    return offsets.filter((offset) => offset !== undefined).map(Number)
   }
 
   #fits({ ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>): boolean {

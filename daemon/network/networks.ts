@@ -1,54 +1,27 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { explain, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
+import { formatPrefix } from '../base/prefix.ts'
 import { Rollback } from '../base/rollback.ts'
-import { findLink, type Link } from '../linux/link.ts'
-import type { NetworkNamespace } from '../linux/namespace.ts'
-import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
-import { RequestSocket } from '../linux/netlink-request.ts'
-import type { PidRef } from '../linux/process.ts'
-import { AddressBook, placesOf } from './address-book.ts'
-import { ensureBridge, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
+import { AddressBook } from './address-book.ts'
 import type { FirewallState, Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
-import type { OtherFirewalls } from './other-firewalls.ts'
-import { Rules } from './rules.ts'
-import { formatPrefix } from '../base/prefix.ts'
-import { findGuestLink, injectAddresses, networkFile, type GuestPlan } from './guest.ts'
-import { enableRouting } from './host-settings.ts'
 import type { Lease } from './leases.ts'
-import type { NetworkConfig } from './network-config.ts'
+import { Links, macText, type Attachment, type Ends, type LinksContext } from './links.ts'
+import type { NetworkMember } from './member.ts'
 import type { Networkd } from './networkd.ts'
-import { findPort, joinBridge, tunePort } from './port.ts'
-import { bridgeMac } from './subnet.ts'
+import type { OtherFirewalls } from './other-firewalls.ts'
+import { isPortOf } from './port.ts'
+import { Rules } from './rules.ts'
 
 /** How long the bridge stays without machines, so that one that restarts finds it. */
 const LINGER_MS = 5000
-
-/** A machine as networks see it. */
-export interface NetworkMember {
-  readonly name: string
-  readonly class: string
-  /** The user who registered it. */
-  readonly owner: number
-  readonly leader: PidRef | undefined
-  readonly interfaces: readonly number[]
-}
-
-/** A machine that has a network from us. */
-interface Attachment {
-  readonly name: string
-  readonly port: Link
-  readonly guest: Link | undefined
-  readonly lease: Lease
-}
+/** How often everything is made what it is to be, as events of the kernel can be lost (networking.md 7.11). */
+const HOLD_MS = 30_000
 
 /** What networks are made with. */
-export interface NetworkContext {
-  readonly config: NetworkConfig
-  readonly own: NetworkNamespace
-  readonly workers: NamespaceWorkers
+export interface NetworkContext extends LinksContext {
   readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
   readonly firewalls: OtherFirewalls
   /** The port forwards that are configured for a machine. */
@@ -59,37 +32,64 @@ export interface NetworkContext {
   readonly runtimeDirectory: string
 }
 
+/** What there is, for people and programs to look at. */
+export interface NetworkDescription {
+  readonly bridge: string
+  readonly managed: boolean
+  /** Whether systemd-networkd runs on the host. */
+  readonly networkd: boolean
+  /** The subnets; undefined where they are not ours to choose. */
+  readonly subnet4: string | undefined
+  readonly subnet6: string | undefined
+  /** What of others on this host one of the subnets overlaps; undefined for nothing. */
+  readonly conflict: string | undefined
+  /** The names of those that have a network from us. */
+  readonly machines: readonly string[]
+}
+
 /** The network of machines: a bridge, an address for each name, rules for what goes through (networking.md 7). */
 export class Networks {
   readonly #context: NetworkContext
   readonly #rules: Rules
   readonly #book: AddressBook
-  readonly #attached = new Map<string, Attachment>()
+  readonly #links: Links
   #forwards: Forwards | undefined
-  #socket: RequestSocket | undefined
   #lingering: NodeJS.Timeout | undefined
+  #holding: NodeJS.Timeout | undefined
 
   constructor(context: NetworkContext) {
     this.#context = context
     this.#rules = new Rules(join(context.runtimeDirectory, 'rules.nft'), context.config, context.firewalls)
     this.#book = new AddressBook(context.config, context.stateDirectory)
+    this.#links = new Links(context, this.#book)
   }
 
   /** The leases of all names that ever had a network, by name. */
   leases(): Lease[] {
-    return this.#book.list(this.#route())
+    return this.#book.list()
   }
 
-  /** Gives a name these addresses when its machine starts next. Throws as Leases.fix does. */
-  setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): void {
-    this.#book.fix(this.#route(), name, addresses)
+  /**
+   * Gives a name addresses, at once where its machine runs; a family that is left out stays. Throws NotSupported where
+   * networks are not ours to manage, and as Leases.fix does.
+   */
+  async setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Promise<void> {
+    if (!this.#isManaged()) throw new MachinedError('NotSupported', 'The network of machines is managed by others')
+    const lease = this.#book.fix(this.#links.socket, name, addresses)
+    const attachment = this.#links.attached.get(name)
+    if (attachment === undefined) return
+    await this.#links.readdress(attachment, lease)
+    await this.#update()
   }
 
   forwards(): readonly Forward[] {
     return this.#allForwards().all()
   }
 
-  /** Adds a forward, in effect when this returns. Throws FileExists, naming the machine that has the port, NotSupported where firewalld forbids it. */
+  /**
+   * Adds a forward, in effect when this returns. Throws FileExists, naming the machine that has the port, NotSupported
+   * where firewalld forbids it.
+   */
   async addForward(forward: Forward): Promise<void> {
     await this.#context.firewalls.requireForwards()
     this.#allForwards().add(forward)
@@ -103,16 +103,19 @@ export class Networks {
   }
 
   /** What there is, for people and programs to look at. */
-  describe(): Record<string, unknown> {
+  describe(): NetworkDescription {
     const { config, networkd } = this.#context
-    const { subnet4, subnet6 } = this.#isManaged() ? this.#book.space(this.#route()) : {}
+    const socket = this.#isManaged() ? this.#links.socket : undefined
+    const { subnet4, subnet6 } = socket ? this.#book.space(socket) : {}
+    const conflict = socket && this.#book.conflict(socket)
     return {
       bridge: config.bridge,
       managed: this.#isManaged(),
       networkd: networkd.runs,
       subnet4: subnet4 && formatPrefix(subnet4),
       subnet6: subnet6 && formatPrefix(subnet6),
-      machines: [...this.#attached.keys()]
+      conflict: conflict && formatPrefix(conflict),
+      machines: [...this.#links.attached.keys()]
     }
   }
 
@@ -121,29 +124,24 @@ export class Networks {
    * starts. Whatever fails is logged, and the machine goes without. Throws only with RequireNetwork=yes.
    */
   async attach(member: NetworkMember): Promise<void> {
-    const { name, leader } = member
-    if (!this.#isManaged() || leader === undefined || member.class !== 'container') return
-    // Whoever else registers a machine could point to links that are not theirs.
-    if (member.owner !== 0) return
     try {
-      await this.#attach(member, leader)
+      await this.#attach(member)
     } catch (error) {
-      const failure = `Failed to set up the network of machine ${name}`
+      const failure = `Failed to set up the network of machine ${member.name}`
+      log.warn({ NAME: member.name, err: error }, failure)
       if (this.#context.config.requireNetwork) throw explain(failure, error)
-      log.warn({ NAME: name, err: error }, failure)
     }
   }
 
   /** Takes a machine's network away. What of it is in the machine goes with it. */
   async detach(name: string): Promise<void> {
-    const attachment = this.#attached.get(name)
+    const attachment = this.#links.attached.get(name)
     if (attachment === undefined) return
-    this.#attached.delete(name)
     const hadForwards = this.#allForwards().of(name).length > 0
     this.#allForwards().release(name)
     try {
-      releasePort(this.#route(), attachment.port)
-      if (this.#attached.size === 0) this.#linger()
+      this.#links.disconnect(attachment)
+      if (this.#links.attached.size === 0) this.#linger()
       await this.#update()
       if (hadForwards) this.#rules.forget(name, attachment.lease)
     } catch (error) {
@@ -152,23 +150,32 @@ export class Networks {
   }
 
   /**
-   * Makes everything what it is to be for these machines, whatever an earlier daemon left: what belongs to no machine
-   * is taken away (networking.md 7.11).
+   * Makes everything what it is to be for these machines, whatever an earlier daemon left or somebody else did: what
+   * belongs to no machine is taken away (networking.md 7.11).
    */
-  async reconcile(members: Iterable<NetworkMember>): Promise<void> {
-    if (this.#context.config.manage === 'no') return
-    for (const member of members) await this.attach(member)
-    if (this.#attached.size === 0) await this.takeDown()
-    else removeOrphans(this.#route(), this.#kept())
+  async reconcile(members: readonly NetworkMember[]): Promise<void> {
+    const names = new Set(members.map(({ name }) => name))
+    for (const name of this.#links.attached.keys()) if (!names.has(name)) await this.detach(name)
+    const attaching: Promise<void>[] = []
+    for (const member of members) {
+      // It is logged, and the machine runs already.
+      attaching.push(this.attach(member).catch(() => undefined))
+      // Others are answered in between, and the rules of all are applied together.
+      await setImmediate()
+    }
+    await Promise.all(attaching)
+    if (this.#links.attached.size === 0) await this.takeDown()
+    else await this.#hold()
   }
 
-  /** Takes all down that belongs to no machine. */
+  /** Takes all down that belongs to no machine. Throws Failed while machines use the network. */
   async takeDown(): Promise<void> {
+    if (this.#links.attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
     clearTimeout(this.#lingering)
-    if (this.#attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
+    clearInterval(this.#holding)
+    this.#holding = undefined
     await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
-    // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
-    if (existsSync(`/sys/class/net/${this.#context.config.bridge}`)) removeOrphans(this.#route(), new Set())
+    this.#links.remove()
   }
 
   #isManaged(): boolean {
@@ -176,53 +183,46 @@ export class Networks {
     return config.manage === 'yes' || (config.manage === 'auto' && !networkd.runs)
   }
 
-  async #attach({ name, interfaces }: NetworkMember, leader: PidRef): Promise<void> {
-    const { config, own, networkd } = this.#context
-    const socket = this.#route()
-    const port = findPort(socket, name, interfaces, config.bridge)
-    const guest = typeof port === 'string' ? undefined : findGuestLink(own, leader, port)
-    if (typeof port === 'string' || guest === undefined) {
-      log.debug({ NAME: name }, `Machine ${name} gets no network: ${typeof port === 'string' ? port : 'it has none'}`)
-      return
-    }
-    if (networkd.isConfigured(port.name)) return
+  async #attach(member: NetworkMember): Promise<void> {
+    const ends = this.#find(member)
+    if (ends === undefined) return
     const rollback = new Rollback()
     try {
-      const lease = this.#book.take(socket, name, macText(guest), new Set(this.#attached.keys()))
-      const bridge = this.#bridge(socket)
-      const attachment = { name, port, guest, lease }
-      rollback.add(() => this.detach(name))
-      if (!this.#attached.has(name)) this.#allForwards().configure(name, this.#context.configuredForwards(name))
-      this.#attached.set(name, attachment)
+      rollback.add(() => this.detach(member.name))
+      const isNew = !this.#links.attached.has(member.name)
+      const attachment = this.#links.connect(ends)
+      if (isNew) this.#allForwards().configure(member.name, this.#context.configuredForwards(member.name))
       clearTimeout(this.#lingering)
-      joinBridge(socket, port, name, bridge)
+      this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
       this.#tune(attachment)
-      const plan = { port, mtu: bridge.mtu, ...placesOf(lease, this.#book.space(socket)) }
-      if (config.inject) injectAddresses(own, leader, guest, plan)
-      await Promise.all([this.#update(), this.#writeGuestFile(leader, guest, plan)])
+      await Promise.all([this.#update(), this.#links.address(attachment)])
     } catch (error) {
       await rollback.undo()
       throw error
     }
   }
 
-  #bridge(socket: RequestSocket): Link {
-    const { config } = this.#context
-    const mtu = config.mtu === 'auto' ? uplinkMtu(socket) : config.mtu
-    const { subnet4, subnet6 } = this.#book.space(socket)
-    const subnets = [subnet4, subnet6].filter((subnet) => subnet !== undefined)
-    const bridge = ensureBridge(socket, { name: config.bridge, mac: bridgeMac(this.#book.seed), mtu, subnets })
-    enableRouting(config.bridge, config)
-    return bridge
+  /** The link of a machine, if it has one and that is ours to manage. */
+  #find(member: NetworkMember): Ends | undefined {
+    const { config, networkd } = this.#context
+    // Whoever else registers a machine could point to links that are not theirs.
+    if (config.manage === 'no' || member.class !== 'container' || member.owner !== 0) return undefined
+    const ends = this.#links.find(member)
+    if (ends === undefined) return undefined
+    // What was ours stays so: a networkd that was started since leaves it alone.
+    const isOurs = this.#isManaged() || isPortOf(ends.port, member.name)
+    return isOurs && !networkd.isConfigured(ends.port.name) ? ends : undefined
   }
 
-  async #writeGuestFile(leader: PidRef, guest: Link, plan: GuestPlan): Promise<void> {
-    if (!this.#context.config.dropIn) return
-    await this.#context.workers
-      .run(leader, { leader }, 'writeFiles', [networkFile(guest, plan)])
-      .catch((error: unknown) => {
-        log.debug({ err: error }, 'Failed to tell the networkd of a machine about its addresses')
-      })
+  /** Makes everything what it was made, as far as it is on the host. */
+  async #hold(): Promise<void> {
+    try {
+      this.#links.hold()
+      await this.#update()
+      await this.#rules.repair()
+    } catch (error) {
+      log.warn({ err: error }, 'Failed to hold the network of machines')
+    }
   }
 
   async #update(): Promise<void> {
@@ -231,21 +231,21 @@ export class Networks {
 
   async #tellNetworkd(): Promise<void> {
     const { config, networkd } = this.#context
-    const ports = config.manage === 'yes' ? ['ve-*'] : [...this.#attached.values()].map(({ port }) => port.name)
+    const ports = config.manage === 'yes' ? ['ve-*'] : [...this.#links.attached.values()].map(({ port }) => port.name)
     await networkd.leaveAlone(ports.length === 0 ? [] : [config.bridge, ...ports])
   }
 
   #firewallState(): Omit<FirewallState, 'kept'> {
     const { config } = this.#context
-    const ports = [...this.#attached.values()].map(({ port, guest, lease: { ip4, ip6 } }) => ({
+    const ports = [...this.#links.attached.values()].map(({ port, guest, lease: { ip4, ip6 } }) => ({
       interfaceName: port.name,
-      mac: guest === undefined ? '' : macText(guest),
+      mac: macText(guest),
       ip4,
       ip6
     }))
-    const leases = new Map(Array.from(this.#attached, ([name, { lease }]) => [name, lease]))
+    const leases = new Map(Array.from(this.#links.attached, ([name, { lease }]) => [name, lease]))
     const forwards = this.#allForwards().active(leases)
-    return { bridge: config.bridge, ...this.#book.space(this.#route()), config, ports, forwards }
+    return { bridge: config.bridge, ...this.#book.space(this.#links.socket), config, ports, forwards }
   }
 
   #allForwards(): Forwards {
@@ -253,39 +253,23 @@ export class Networks {
   }
 
   async #forwardsChanged(machine: string): Promise<void> {
-    const attachment = this.#attached.get(machine)
+    const attachment = this.#links.attached.get(machine)
     if (attachment === undefined) return
     this.#tune(attachment)
     await this.#update()
   }
 
-  #tune({ name, port }: Attachment): void {
-    const isolated = this.#context.config.isolation === 'ports'
-    tunePort(this.#route(), port, { isolated, hasForwards: this.#allForwards().of(name).length > 0 })
+  #tune(attachment: Attachment): void {
+    this.#links.tune(attachment, this.#allForwards().of(attachment.name).length > 0)
   }
 
   #linger(): void {
     clearTimeout(this.#lingering)
     this.#lingering = setTimeout(() => {
-      if (this.#attached.size > 0) return
+      if (this.#links.attached.size > 0) return
       this.takeDown().catch((error: unknown) => {
         log.warn({ err: error }, 'Failed to take down the network of machines')
       })
     }, LINGER_MS).unref()
   }
-
-  /** The links that are in use. */
-  #kept(): Set<number> {
-    const bridge = findLink(this.#route(), this.#context.config.bridge)
-    return new Set([bridge?.index ?? 0, ...Array.from(this.#attached.values(), ({ port }) => port.index)])
-  }
-
-  /** The socket for requests about the host's own links; opened when it is first needed. */
-  #route(): RequestSocket {
-    return (this.#socket ??= new RequestSocket())
-  }
-}
-
-function macText({ mac }: Link): string {
-  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
 }

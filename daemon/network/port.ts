@@ -36,10 +36,22 @@ function isNamedAfter({ name, alternativeNames }: Link, prefix: string, machine:
   return name === full || alternativeNames.includes(full)
 }
 
+/** Whether the link is tagged as a machine's port of ours. */
+export function isPortOf(link: Link, machine: string): boolean {
+  return link.group === OUR_GROUP && link.alias === tagOf('machine', machine)
+}
+
 /** Makes a link a port of the bridge, up. */
 export function joinBridge(socket: RequestSocket, port: Link, machine: string, bridge: Link): void {
   changeLink(socket, port, { group: OUR_GROUP, alias: tagOf('machine', machine), mtu: bridge.mtu, noLinkLocal: true })
   changeLink(socket, port, { master: bridge.index, up: true })
+}
+
+/** Makes a port one again that somebody took out of the bridge or shut down. One that is another bridge's by now stays there. */
+export function holdPort(socket: RequestSocket, { index }: Pick<Link, 'index'>, machine: string, bridge: Link): void {
+  const port = findLink(socket, index)
+  if (port === undefined || (port.master !== 0 && port.master !== bridge.index)) return
+  if (port.master === 0 || !port.up || !isPortOf(port, machine)) joinBridge(socket, port, machine, bridge)
 }
 
 /**

@@ -60,6 +60,11 @@ export class Rules {
     this.#flows.forget([ip4, ip6])
   }
 
+  /** Applies them once more, whatever has become of them. */
+  async repair(): Promise<void> {
+    await this.#firewall.repair()
+  }
+
   /** Takes them all away. */
   async remove(): Promise<void> {
     this.#watch?.close()

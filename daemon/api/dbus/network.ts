@@ -1,14 +1,13 @@
-import { MachinedError } from '../../base/errors.ts'
-import { formatIp, parseIp } from '../../base/prefix.ts'
+import { formatIp } from '../../base/prefix.ts'
 import type { Manager } from '../../manager.ts'
-import { listenText, readForward } from '../../network/forward-text.ts'
+import { listenText } from '../../network/forward-text.ts'
+import { addForward, describeNetwork, networkRule, setLease } from '../network-access.ts'
 import { method, type Access, type InterfaceTable } from './table.ts'
 
-/** Changing a network is for administrators. */
 function managing<A>(verb: string, machine: (args: A) => string = () => ''): Access<Manager, A, 'manage-machines'> {
   return {
     actions: ['manage-machines'],
-    rule: (_manager, args) => ({ action: 'manage-machines', details: { machine: machine(args), verb } })
+    rule: (_manager, args) => networkRule(verb, machine(args))
   }
 }
 
@@ -16,7 +15,7 @@ const describe = method({
   in: {},
   out: { json: 's' },
   access: 'anyone',
-  run: ({ networks, config }: Manager) => [JSON.stringify({ ...networks.describe(), files: config.files })]
+  run: (manager: Manager) => [JSON.stringify(describeNetwork(manager))]
 })
 
 const listLeases = method({
@@ -48,22 +47,15 @@ const listLeases = method({
   ]
 })
 
-const setLease = method({
+const setLeaseOf = method({
   in: { name: 's', ip4: 's', ip6: 's' },
   out: {},
   access: managing('set_lease', ({ name }: { name: string }) => name),
-  run: ({ networks }: Manager, { name, ip4, ip6 }) => {
-    networks.setLease(name, { ip4: readAddress(ip4), ip6: readAddress(ip6) })
+  run: async (manager: Manager, { name, ip4, ip6 }) => {
+    await setLease(manager, name, ip4, ip6)
     return []
   }
 })
-
-function readAddress(text: string): Buffer | undefined {
-  if (text === '') return undefined
-  const address = parseIp(text)
-  if (address === undefined) throw new MachinedError('InvalidArgs', `Invalid address '${text}'`)
-  return address
-}
 
 const listForwards = method({
   in: {},
@@ -76,12 +68,12 @@ const listForwards = method({
   ]
 })
 
-const addForward = method({
+const addForwardTo = method({
   in: { name: 's', listen: 's', target: 's' },
   out: {},
   access: managing('add_forward', ({ name }: { name: string }) => name),
-  run: async ({ networks }: Manager, { name, listen, target }) => {
-    await networks.addForward(readForward(name, listen, target))
+  run: async (manager: Manager, { name, listen, target }) => {
+    await addForward(manager, name, listen, target)
     return []
   }
 })
@@ -113,9 +105,9 @@ export const networkTable: InterfaceTable<Manager> = {
   methods: {
     Describe: describe,
     ListLeases: listLeases,
-    SetLease: setLease,
+    SetLease: setLeaseOf,
     ListForwards: listForwards,
-    AddForward: addForward,
+    AddForward: addForwardTo,
     RemoveForward: removeForward,
     TakeDown: takeDown
   },

@@ -8,6 +8,7 @@ import { imageTable } from './image.ts'
 import { introspectionTable, systemTable } from './introspection.ts'
 import { machineTable } from './machine.ts'
 import { mountTable } from './mount.ts'
+import { networkTable } from './network.ts'
 import { resolveHookTable } from './resolve-hook.ts'
 import { VarlinkServer } from './server.ts'
 import { serviceTable } from './service.ts'
@@ -49,6 +50,7 @@ export class VarlinkServers {
     this.#machines.serve(imageTable, manager)
     this.#machines.serve(eventsTable, manager)
     this.#machines.serve(mountTable, manager)
+    this.#machines.serve(networkTable, manager)
     this.#machines.serve(serviceTable, undefined)
     this.#users = serverOf(surroundings)
     this.#users.serve(userDatabaseTable, manager)
