@@ -15,6 +15,7 @@ need mount mount
 need nsenter util-linux
 need ip iproute2
 need mkfs.btrfs btrfs-progs
+need strace strace
 
 if [ -n "$missing" ]; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -16,12 +16,15 @@ export interface GuestFile {
 
 /**
  * Puts files below the machine's `/run`, with the owner that it has: in a machine with users of its own, its root.
- * Nothing but directories is followed on the way. Throws what the kernel says.
+ * Nothing but directories is followed on the way. Does nothing where that is the host's own, as of a service that has
+ * but a network to itself. Throws what the kernel says.
  */
 export function writeFiles({ rootFd }: Place, files: readonly GuestFile[]): void {
   const run = openat2(rootFd, 'run', O_PATH | fs.constants.O_DIRECTORY)
   try {
-    const { uid, gid } = fs.fstatSync(run)
+    const { uid, gid, dev, ino } = fs.fstatSync(run)
+    const own = fs.statSync('/run')
+    if (dev === own.dev && ino === own.ino) return
     for (const file of files) writeFile(run, file, { uid, gid })
   } finally {
     closeFd(run)

@@ -1,0 +1,151 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { TestHost, type RunResult } from '../host/host.ts'
+import { Client } from './client.ts'
+
+// The daemon is killed at each step of giving a machine its network, and of taking it away (networking.md 7.11). strace
+// counts the steps: a request to rtnetlink is a sendto(2), a file that is replaced a rename(2), nft that ends a wait4(2).
+
+const host = await TestHost.start()
+t.teardown(() => host.stop())
+const client = new Client(host)
+const UNIT = 'systemd-machined.service'
+const KINDS = ['sendto', 'rename', 'wait4'] as const
+const MAC = '02:00:00:00:00:05'
+
+/** What is not ours, and is to be as it was whatever happens. */
+const FOREIGN = `
+ip link add br9 type bridge
+ip link set br9 up
+ip address add 198.51.100.1/24 dev br9
+ip link add ve-other type veth peer name other0
+ip link set ve-other master br9 alias machined-like group 7
+nft add table inet other
+nft add chain inet other c '{ type filter hook forward priority 0; }'
+nft add rule inet other c iifname br9 counter accept
+`
+const LEADER = `[Service]
+Type=exec
+PrivateNetwork=yes
+ExecStart=/bin/sleep infinity
+`
+await host.writeFile('/run/systemd/system/leader.service', LEADER)
+await host.writeFile(`/run/systemd/system/${UNIT}.d/test.conf`, '[Unit]\nStartLimitIntervalSec=0\n')
+await host.run(['systemctl', 'daemon-reload'])
+await host.run(['sh', '-es'], { input: FOREIGN })
+
+/** A process with a network of its own and a veth to it, as systemd-nspawn makes them before it registers the machine. */
+async function startLeader(): Promise<string> {
+  await host.run(['systemctl', 'start', 'leader.service'])
+  const leader = await client.output('systemctl', 'show', '-P', 'MainPID', 'leader.service')
+  const peer = ['peer', 'name', 'host0', 'address', MAC, 'netns', leader]
+  await host.run(['ip', 'link', 'add', 've-m1', 'address', '02:00:00:00:00:04', 'type', 'veth', ...peer])
+  return leader
+}
+
+async function register(leader: string): Promise<RunResult> {
+  const index = (await client.output('cat', '/sys/class/net/ve-m1/ifindex')).trim()
+  return client.call('RegisterMachineWithNetwork', 'sayssusai', 'm1', '0', 'test', 'container', leader, '', '1', index)
+}
+
+/** The daemon's PID as this machine numbers it. */
+async function daemonPid(): Promise<string> {
+  const inner = await client.output('systemctl', 'show', '-P', 'MainPID', UNIT)
+  const namespace = readlinkSync(`/proc/${host.pid}/ns/pid`)
+  const isIt = (pid: string): boolean => {
+    try {
+      const numbers = /^NSpid:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.split(/\s+/) ?? []
+      return numbers.at(-1) === inner && readlinkSync(`/proc/${pid}/ns/pid`) === namespace
+    } catch {
+      return false
+    }
+  }
+  const found = readdirSync('/proc').find((name) => /^\d+$/.test(name) && isIt(name))
+  if (found === undefined) throw new Error(`There is no process ${inner}`)
+  return found
+}
+
+/** Whether a process is no more, but for what its parent has yet to see. */
+function hasEnded(pid: string): boolean {
+  return !existsSync(`/proc/${pid}`) || /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+}
+
+/** Does something while the daemon is killed as it begins its so-manyth system call of a kind; whether it came to that. */
+async function killedAt(kind: string, count: number, work: () => Promise<unknown>): Promise<boolean> {
+  const pid = await daemonPid()
+  const inject = ['-e', `trace=${kind}`, '-e', `inject=${kind}:signal=KILL:when=${count}`]
+  const tracer = spawn('strace', ['-p', pid, ...inject], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const exit = once(tracer, 'exit')
+  let said = ''
+  tracer.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
+  await host.waitFor(() => said.includes('attached'), `strace to follow the daemon: ${said}`)
+  await work()
+  tracer.kill('SIGINT')
+  await exit
+  const killed = said.includes('killed by SIGKILL') || hasEnded(pid)
+  if (killed) await host.waitFor(async () => (await client.call('ListMachines')).exitCode === 0, 'the next daemon')
+  return killed
+}
+
+/** All that there is of networks, on the host and in the machine, but for numbers that are never the same. */
+async function state(leader?: string): Promise<string> {
+  const look = 'ip -o link; ip -o address; ip route; ip -6 route'
+  const script = `
+    nft --stateless list ruleset
+    ${look}
+    ls /run/machined/network /run/systemd/network /run/sysctl.d /run/systemd/machines
+    ${leader === undefined ? '' : `nsenter --net --target ${leader} -- sh -c '${look}'`}`
+  const { stdout } = await host.run(['sh', '-c', script], { reject: false })
+  return stdout
+    .replace(/^\d+: /gm, '')
+    .replace(/@if\d+|link-netnsid \d+| (?:preferred_lft|valid_lft|expires) +\S+/g, '')
+    .replace(/<[A-Z,_]*>/g, (flags) => flags.replace(/,?(?:NO-CARRIER|LOWER_UP)/g, ''))
+}
+
+/** Whether in the end everything is so. */
+async function becomes(t: Test, wanted: string, what: string, leader?: string): Promise<void> {
+  await host.waitFor(async () => (await state(leader)) === wanted, what).catch(() => undefined)
+  t.equal(await state(leader), wanted, what)
+}
+
+async function endMachine(): Promise<void> {
+  await host.run(['systemctl', 'stop', 'leader.service'])
+  await client.waitTillGone('m1')
+  await host.run(['machinedctl', 'network', 'take-down'], { reject: false })
+}
+
+// What the daemon keeps from one machine to the next is there then.
+await register(await startLeader())
+await endMachine()
+const empty = await state()
+const first = await startLeader()
+await register(first)
+const whole = await state(first)
+await endMachine()
+
+t.test('what is compared is what matters', (t) => {
+  t.match(whole, /ve-m1.* master machines0 .*machined:machine=m1/)
+  t.match(whole, /host0 +inet6 fd/)
+  t.match(whole, 'table bridge machined')
+  for (const text of [whole, empty]) t.match(text, 'table inet other')
+  t.notMatch(empty, /machines0|table (?:inet|bridge) machined|79-machined/)
+  t.end()
+})
+
+for (const kind of KINDS) {
+  t.test(`a daemon that is killed at a ${kind} changes nothing in the end`, async (t) => {
+    // Of some requests one is taken for all: each round takes seconds.
+    for (let count = 1, killed = true; killed && count < 60; count += kind === 'sendto' ? 5 : 1) {
+      const leader = await startLeader()
+      const coming = await killedAt(kind, count, () => register(leader))
+      // Who got no answer asks again.
+      if ((await client.call('GetMachine', 's', 'm1')).exitCode !== 0) t.equal((await register(leader)).stderr, '')
+      await becomes(t, whole, `network of a machine, ${coming ? `killed at number ${count}` : 'not killed'}`, leader)
+      const going = await killedAt(kind, count, endMachine)
+      await becomes(t, empty, `network without machines, ${going ? `killed at number ${count}` : 'not killed'}`)
+      killed = coming || going
+    }
+  })
+}
