@@ -6,7 +6,8 @@ import type { LinkName } from './link.ts'
 const RTM_NEWADDR = 20
 const RTM_DELADDR = 21
 const RTM_GETADDR = 22
-const RTM_NEWROUTE = 24
+export const RTM_NEWROUTE = 24
+export const RTM_DELROUTE = 25
 const RTM_GETROUTE = 26
 const AF_INET = 2
 const AF_INET6 = 10
@@ -96,7 +97,8 @@ export function listRoutes(socket: RequestSocket): Route[] {
   return messages.filter(({ type }) => type === RTM_NEWROUTE).flatMap(({ body }) => parseRoute(body))
 }
 
-function parseRoute(body: Buffer): Route[] {
+/** Reads the body of RTM_NEWROUTE or RTM_DELROUTE; nothing for other families. */
+export function parseRoute(body: Buffer): Route[] {
   const { data, attrs } = netlinkPackage().rt.parseRouteMessage(body)
   if (data.family !== AF_INET && data.family !== AF_INET6) return []
   const length = data.dstLen ?? 0

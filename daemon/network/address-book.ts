@@ -38,11 +38,12 @@ export class AddressBook {
 
   /**
    * Chooses another IPv4 subnet where something else has come to use this one, if there is one that is free. For when
-   * no machine runs: all but the names in the book lose their addresses.
+   * no machine runs: all names get other addresses.
    */
   reconsider(socket: RequestSocket): void {
     const { space } = this.#all(socket)
-    if (this.#config.subnet4 !== 'auto' || space.subnet4 === undefined) return
+    // While the bridge is there, machines may be at it.
+    if (this.#config.subnet4 !== 'auto' || space.subnet4 === undefined || findLink(socket, this.#config.bridge)) return
     const taken = this.#taken(socket)
     const conflict = conflictOf(space.subnet4, taken)
     if (conflict === undefined) return

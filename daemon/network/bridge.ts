@@ -10,6 +10,9 @@ const ALIAS = 'machined:'
 /** Ours on every bridge, fe80::1/64; the anti-spoofing rules keep machines from it. */
 const LINK_LOCAL: Prefix = { address: Buffer.from('fe800000000000000000000000000001', 'hex'), length: 64 }
 
+/** What is wider says where packets go by default, as 0.0.0.0/1 and fc00::/7 do, and not what they are for. */
+const WIDEST = 8
+
 /** What a bridge is to be like. */
 export interface BridgePlan {
   readonly name: string
@@ -69,7 +72,8 @@ function setAddresses(socket: RequestSocket, bridge: Link, subnets: readonly Pre
 export function takenNetworks(socket: RequestSocket, except: number): Prefix[] {
   const routes = listRoutes(socket).filter(({ interfaceIndex }) => interfaceIndex !== except)
   const addresses = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex !== except)
-  return [...routes.flatMap(({ destination }) => destination ?? []), ...addresses.map(({ prefix }) => prefix)]
+  const networks = [...routes.flatMap(({ destination }) => destination ?? []), ...addresses.map(({ prefix }) => prefix)]
+  return networks.filter(({ length }) => length >= WIDEST)
 }
 
 /** The MTU of the link that the default route leaves by, within what bridges take; 1500 without one. */

@@ -5,6 +5,7 @@ import { log } from '../base/log.ts'
 import { formatPrefix } from '../base/prefix.ts'
 import { Rollback } from '../base/rollback.ts'
 import { AddressBook } from './address-book.ts'
+import { ConflictWatch } from './conflict-watch.ts'
 import type { FirewallState, Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
 import type { Lease } from './leases.ts'
@@ -54,6 +55,7 @@ export class Networks {
   readonly #book: AddressBook
   readonly #links: Links
   #forwards: Forwards | undefined
+  #conflicts: ConflictWatch | undefined
   #lingering: NodeJS.Timeout | undefined
   #holding: NodeJS.Timeout | undefined
 
@@ -174,6 +176,8 @@ export class Networks {
     clearTimeout(this.#lingering)
     clearInterval(this.#holding)
     this.#holding = undefined
+    this.#conflicts?.close()
+    this.#conflicts = undefined
     await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
     this.#links.remove()
   }
@@ -195,6 +199,7 @@ export class Networks {
       clearTimeout(this.#lingering)
       this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
       this.#tune(attachment)
+      this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket)
       await Promise.all([this.#update(), this.#links.address(attachment)])
     } catch (error) {
       await rollback.undo()
@@ -218,6 +223,7 @@ export class Networks {
   async #hold(): Promise<void> {
     try {
       this.#links.hold()
+      this.#conflicts?.check()
       await this.#update()
       await this.#rules.repair()
     } catch (error) {

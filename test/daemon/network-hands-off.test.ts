@@ -45,7 +45,7 @@ async function traces(): Promise<string[]> {
 
 async function hasAddress(name: string): Promise<boolean> {
   const enter = ['nsenter', '--net', '--target', await client.leader(name), '--']
-  return /inet 10\./.test(await client.output(...enter, 'ip', '-o', '-4', 'address', 'show', 'scope', 'global'))
+  return /inet \d/.test(await client.output(...enter, 'ip', '-o', '-4', 'address', 'show', 'scope', 'global'))
 }
 
 async function managed(): Promise<boolean> {
