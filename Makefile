@@ -17,7 +17,7 @@ BUNDLE = npx esbuild --bundle --platform=node --format=cjs --out-extension:.js=.
 	--banner:js="const importMeta = { url: require('node:url').pathToFileURL(__filename).href, dirname: __dirname };" \
 	--define:import.meta=importMeta
 
-.PHONY: help deps build build-all check policy test demo shell bench install uninstall clean
+.PHONY: help deps build build-all check policy test demo shell bench bench-network install uninstall clean
 
 help:
 	@echo 'make deps       fetch what building and testing need (Debian packages only as root, only when missing)'
@@ -78,6 +78,10 @@ bench: deps build-all
 	@test -f dist/scripts/bench.js || { echo 'There is no benchmark yet.'; exit 1; }
 	$(BUNDLE) scripts/bench-client.ts --outfile=dist/scripts/bench-client.cjs
 	node dist/scripts/bench.js $(PART)
+
+bench-network: deps build-all
+	$(BUNDLE) scripts/bench-network-client.ts --outfile=dist/scripts/bench-network-client.cjs
+	node dist/scripts/bench-network.js
 
 install: dist/.daemon
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' NODE='$(NODE)' sh scripts/install.sh
