@@ -23,13 +23,13 @@ acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
   (1, 6, 0xffffffff), (2, 4, 12), (4, 4, 0xffffffff), (16, 4, 0xffffffff), (32, 0, 0xffffffff)))
 os.setxattr("nothing", "system.posix_acl_access", acl)
 os.setxattr("empty", "system.posix_acl_default", acl)'
-chmod 4755 plain; chmod 1777 deep; chmod 0 shut; chmod 2711 deep/er; chmod 640 pipe
 chown 12:34 plain; chown -h 56:78 away; chown 7:8 deep pipe
+chmod 4755 plain; chmod 1777 deep; chmod 0 shut; chmod 2711 deep/er; chmod 640 pipe
 find . -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +
 `
 
 const CALLS: readonly (readonly string[])[] = [
-  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/root/ours'],
+  ['CopyToMachine', 'sss', 'plain', '/root/tree', '/root/merged'],
   ['CopyToMachine', 'sss', 'plain', '/root/tree/plain', '/etc'],
   ['CopyToMachine', 'sss', 'plain', '/root/tree/plain', '/etc/hostname'],
   ['CopyToMachine', 'sss', 'plain', '/root/tree', '/etc/hostname'],
@@ -55,19 +55,43 @@ const CALLS: readonly (readonly string[])[] = [
   ['CopyFromMachineWithFlags', 'ssst', 'plain', '/etc/passwd', '/x', '18446744073709551615']
 ]
 
+/** All that people see of two containers, with exit statuses; `$0` tells the files of one daemon from those of the other. */
+const LOOK_AROUND = `
+  tell() { "$@" </dev/null 2>&1; echo "= $?"; }
+  tell machinectl list
+  for name in plain veiled none; do
+    tell machinectl status "$name" --lines=0 | sed 's/ UTC; .* ago$//; /Unit:/q'
+    tell getent hosts "$name"
+    tell machinectl shell "$name" /bin/sh -c 'echo here; exit 3'
+    tell systemd-run -q -M "$name" --collect --wait --pipe /bin/sh -c 'echo out; exit 3'
+    tell machinectl copy-to "$name" /root/some "/root/some-$0"
+    tell machinectl copy-to "$name" /root/some/file "/root/some-$0/file"
+    tell machinectl copy-to --force "$name" /root/some/file "/root/some-$0/file"
+    tell machinectl copy-to "$name" /root/nowhere /root/x
+    tell machinectl copy-from "$name" "/root/some-$0" "/root/some-$name-$0"
+    tell machinectl copy-from "$name" "/root/some-$0/file" "/root/some-$name-$0/file"
+    tell machinectl copy-from --force "$name" "/root/some-$0/file" "/root/some-$name-$0/file"
+  done
+  tell machinectl shell .host /bin/sh -c 'echo here; exit 3'`
+
 for (const { root, systemd } of ROOTS) {
-  t.test(`copies on systemd ${String(systemd)}`, async (t) => {
+  t.test(`copies, and what clients print, on systemd ${String(systemd)}`, async (t) => {
     const host = await TestHost.start({ root })
     t.teardown(() => host.stop())
     const client = new Client(host)
     await host.startContainer('plain')
-    await host.startContainer('veiled', ['-U'])
+    await host.startContainer('veiled', ['-U', '--network-veth'])
     await host.writeFile('/root/list.py', readFileSync(join(projectDirectory(), 'test/daemon/copy-tree.py'), 'utf8'))
     await host.run(['sh', '-euc', MAKE_TREE, 'sh', '/root/tree'])
     const list = (path: string): Promise<string> => client.output('python3', '/root/list.py', path)
     const source = await list('/root/tree')
     const inside = async (name: string, path: string): Promise<string> =>
       list(`/proc/${await client.leader(name)}/root${path}`)
+
+    await host.run(['sh', '-c', 'mkdir /root/some; echo text >/root/some/file'])
+    // The kernel first looks whether somebody else has it.
+    const hasAll = async (): Promise<boolean> => /fe80::/.test(await client.output('machinectl', 'status', 'veiled'))
+    await host.waitFor(hasAll, 'the address of the link')
 
     /** All that comes of copying with one of the daemons. */
     async function results(who: string): Promise<Record<string, unknown>> {
@@ -93,6 +117,7 @@ for (const { root, systemd } of ROOTS) {
             .replace(/^(deep|deep\/er|deep\/er\/still) .*\n/gm, '')
         }
       }
+      seen['around'] = await client.output('sh', '-c', LOOK_AROUND, who)
       // Texts differ from version to version; ours are those of the newest.
       for (const call of systemd < 262 ? [] : CALLS) {
         const [member = '', signature = '', ...args] = call
@@ -104,17 +129,21 @@ for (const { root, systemd } of ROOTS) {
     await host.useStock()
     const stock = await results('stock')
     await host.useOurs()
-    await host.run(['rm', '-rf', '/root/ours'])
     const ours = await results('ours')
 
     await t.test('trees and errors are those of the stock daemon', (t) => {
       for (const [what, value] of Object.entries(stock)) t.equal(ours[what], value, what)
       t.equal(ours['to plain'], '')
+      t.match(source, /^plain 0o104755 12 34 /m)
       for (const kept of ['user.note', 'trusted.note', 'security.note', 'acl_access', 'acl_default'])
         t.match(source, kept)
       t.match(ours['tree in plain'], 'user.note')
       t.notMatch(ours['tree in plain'], /trusted\.note|security\.note|posix_acl/)
       t.equal(ours['from veiled'], '')
+      t.match(ours['around'], /^veiled +container .* 10\..*…$/m)
+      t.match(ours['around'], /Address: [^]*^fd\S+ +veiled$/m)
+      t.match(ours['around'], /^here\r?$[^]*^= 0$[^]*^out\n= 3$/m)
+      t.match(ours['around'], 'Failed to copy: File exists\n= 1\n= 0\n')
       t.end()
     })
   })
