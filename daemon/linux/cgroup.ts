@@ -24,10 +24,10 @@ export function cgroupPath(pid: number): string {
     if (isSystemError(error) && error.code === 'ENOENT') throw systemError(os.errno.ESRCH, 'open', file)
     throw error
   }
-  const unified = /^0::(\/.*)$/m.exec(text)
+  const inUnified = /^0::(\/.*)$/m.exec(text)
   const named = /^\d+:name=systemd:(\/.*)$/m.exec(text)
   // On a host with version 1 hierarchies, systemd keeps its tree in one without controllers.
-  const path = (isUnified() ? unified : (named ?? unified))?.[1]
+  const path = (isUnified() ? inUnified : (named ?? inUnified))?.[1]
   if (path === undefined) throw systemError(os.errno.ENODATA, 'read', file)
   return path.replace(/ \(deleted\)$/, '')
 }
@@ -126,12 +126,12 @@ export function scopeNameForMachine(name: string): string {
   return `machine-${escapeUnitName(name)}.scope`
 }
 
+let unified: boolean | undefined
+
+/** Said once and for all when systemd starts. */
 function isUnified(): boolean {
-  try {
-    return fs.statfsSync(ROOT).type === CGROUP2_MAGIC
-  } catch {
-    return false
-  }
+  unified ??= fs.existsSync(ROOT) && fs.statfsSync(ROOT).type === CGROUP2_MAGIC
+  return unified
 }
 
 function isSlice(name: string): boolean {

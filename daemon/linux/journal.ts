@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs'
 import type { LogEntry } from '../base/log.ts'
-import { sendDatagram } from './unix-socket.ts'
+import { closeFd, send } from './libc.ts'
+import { connectDatagram } from './unix-socket.ts'
 
 const SOCKET = '/run/systemd/journal/socket'
 const IDENTIFIER = 'systemd-machined'
@@ -22,11 +23,27 @@ export function stderrIsJournal(): boolean {
   }
 }
 
+let socket: number | undefined
+
+/** By one socket for all entries. When journald was started anew it leads nowhere, and another is tried. */
+function sendToJournal(data: Buffer): void {
+  if (socket !== undefined) {
+    try {
+      send(socket, data)
+      return
+    } catch {
+      closeFd(socket)
+      socket = undefined
+    }
+  }
+  socket = connectDatagram(SOCKET)
+  send(socket, data)
+}
+
 /** Writes one entry to the journal. Never throws: losing a message is no reason to stop. */
 export function writeJournal(entry: LogEntry): void {
   try {
-    sendDatagram(
-      SOCKET,
+    sendToJournal(
       encodeEntry({
         MESSAGE: entry.message,
         PRIORITY: String(entry.priority),

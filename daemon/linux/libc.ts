@@ -43,7 +43,6 @@ const c = {
     'ulong',
     'void *'
   ]),
-  poll: declare<(fds: Buffer, count: number, timeout: number) => number>('poll', 'int', ['void *', 'ulong', 'int']),
   socket: declare<(domain: number, type: number, protocol: number) => number>('socket', 'int', ['int', 'int', 'int']),
   socketpair: declare<(domain: number, type: number, protocol: number, fds: Buffer) => number>('socketpair', 'int', [
     'int',
@@ -149,19 +148,6 @@ export function ioctl(fd: number, request: number, argument: number | Buffer = 0
   )
 }
 
-const pollfd = Buffer.alloc(8)
-
-/** Whether poll(2) says right now that a read would not block: data, end of file, or (a pidfd) the end of the process. */
-export function pollReadable(fd: number): boolean {
-  pollfd.writeInt32LE(fd, 0)
-  pollfd.writeInt32LE(1, 4) // events = POLLIN, revents = 0
-  let ready: number
-  // A signal may come at any time, even in a call that does not wait.
-  do ready = c.poll(pollfd, 1, 0)
-  while (ready === -1 && koffi.errno() === koffi.os.errno['EINTR'])
-  return checked(ready, 'poll') > 0
-}
-
 /** socket(2) of the Unix family, non-blocking and close-on-exec. */
 export function unixSocket(kind: 'stream' | 'datagram'): number {
   return checked(c.socket(1, (kind === 'stream' ? 1 : 2) | oNonblock | oCloexec, 0), 'socket')
@@ -188,7 +174,7 @@ export function getSocketOption(fd: number, option: number, value: Buffer): numb
 }
 
 /** The result of a call that may be told to come back later (EAGAIN, EINTR): then `undefined`. */
-function unlessAgain(result: number, syscall: string): number | undefined {
+export function unlessAgain(result: number, syscall: string): number | undefined {
   if (result !== -1) return result
   if (failedWith('EAGAIN') || failedWith('EINTR')) return undefined
   return checked(result, syscall)

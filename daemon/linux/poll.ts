@@ -12,6 +12,8 @@ const UV_POLL = 8
 const readable = 1
 const writable = 2
 
+let handleSize: number | undefined
+
 /** All live handles by address: the C callbacks know only that, and an entry keeps the handle's memory from being freed. */
 const polls = new Map<bigint, Poll>()
 
@@ -66,7 +68,7 @@ export class Poll {
     this.#fd = fd
     this.#callback = callback
     this.#ownsFd = options.ownsFd ?? false
-    this.#memory = Buffer.alloc(uv.handleSize(UV_POLL))
+    this.#memory = Buffer.alloc((handleSize ??= uv.handleSize(UV_POLL)))
     this.#handle = addressOf(this.#memory)
     const result = uv.pollInit(uv.defaultLoop(), this.#handle, fd)
     if (result < 0) throw systemError(-result, 'uv_poll_init')

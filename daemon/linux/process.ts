@@ -2,7 +2,8 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { readFileBounded } from './file.ts'
-import { closeFd, dupFd, ioctl, pidfdOpen, pidfdSendSignal, pollReadable } from './libc.ts'
+import { closeFd, dupFd, ioctl, pidfdOpen, pidfdSendSignal } from './libc.ts'
+import { pollReadable } from './readiness.ts'
 
 export { cgroupPath } from './cgroup.ts'
 
@@ -21,10 +22,10 @@ export class PidRef {
   readonly pidfdId: bigint
   #pidfd: number | undefined
 
-  private constructor(pid: number, pidfd: number | undefined) {
+  private constructor(pid: number, pidfd: number | undefined, pidfdId?: bigint) {
     this.pid = pid
     this.#pidfd = pidfd
-    this.pidfdId = pidfd === undefined ? 0n : inodeOfPidfd(pidfd)
+    this.pidfdId = pidfdId ?? (pidfd === undefined ? 0n : inodeOfPidfd(pidfd))
   }
 
   /** Takes hold of the process `pid`. Throws ESRCH if there is none. */
@@ -82,7 +83,7 @@ export class PidRef {
 
   /** A second hold on the same process, to be let go by itself. */
   clone(): PidRef {
-    return new PidRef(this.pid, this.#pidfd === undefined ? undefined : dupFd(this.#pidfd))
+    return new PidRef(this.pid, this.#pidfd === undefined ? undefined : dupFd(this.#pidfd), this.pidfdId)
   }
 
   /** Lets go of the process. May be called twice. */

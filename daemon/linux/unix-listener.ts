@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { dirname } from 'node:path'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { checked, closeFd, declare, dupFd, getSocketOption, unixSocket } from './libc.ts'
+import { checked, closeFd, declare, dupFd, getSocketOption, unixSocket, unlessAgain } from './libc.ts'
 import { socketAddress } from './unix-socket.ts'
 
 const c = {
@@ -61,10 +61,10 @@ export function refuseDescriptors(fd: number): void {
 /** The next connection to a listening socket, non-blocking and close-on-exec; undefined when there is none. Throws SystemError. */
 export function acceptUnix(fd: number): number | undefined {
   try {
-    return checked(c.accept4(fd, null, null, SOCK_NONBLOCK_CLOEXEC), 'accept4')
+    return unlessAgain(c.accept4(fd, null, null, SOCK_NONBLOCK_CLOEXEC), 'accept4')
   } catch (error) {
-    // ECONNABORTED: that one is gone already.
-    if (isSystemError(error) && ['EAGAIN', 'EINTR', 'ECONNABORTED'].includes(error.code)) return undefined
+    // That one is gone already.
+    if (isSystemError(error) && error.code === 'ECONNABORTED') return undefined
     throw error
   }
 }

@@ -146,6 +146,11 @@ export function receiveMessage(fd: number, buffer: Buffer): Received | undefined
   return received
 }
 
+/** A datagram socket connected to a path or (`@name`) an abstract name, non-blocking and close-on-exec. Throws SystemError. */
+export function connectDatagram(path: string): number {
+  return connectedSocket('datagram', path)
+}
+
 /** Sends one datagram to a path or (`@name`) an abstract name. Throws SystemError, EAGAIN when the receiver's queue is full. */
 export function sendDatagram(path: string, data: Buffer, fds: readonly number[] = []): void {
   const fd = connectedSocket('datagram', path)

@@ -1,8 +1,10 @@
-import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { isSystemError } from '../base/errors.ts'
 import { formatValue, parse } from '../linux/env-file.ts'
 import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
 import { PidRef } from '../linux/process.ts'
+import { randomHex } from '../linux/random.ts'
 import { isValidMachineName } from './machine-name.ts'
 import { Machine, type MachineClass } from './machine.ts'
 
@@ -31,15 +33,15 @@ export class StateDirectory {
   /** Removes link and file; that they are gone already is no error. */
   remove(machine: Machine): void {
     if (machine.ownsUnit && this.#linkTarget(machine.unit) === machine.name) {
-      rmSync(this.#linkPath(machine.unit), { force: true })
+      removeIfThere(this.#linkPath(machine.unit))
     }
-    rmSync(join(this.path, machine.name), { force: true })
+    removeIfThere(join(this.path, machine.name))
   }
 
   /** Names of all machines with a file. Takes away what a write left behind that was cut short by our end. */
   list(): string[] {
     const entries = readdirSync(this.path, { withFileTypes: true })
-    const torn = entries.filter((entry) => entry.isFile() && entry.name.startsWith('.#'))
+    const torn = entries.filter((entry) => !entry.isDirectory() && entry.name.startsWith('.#'))
     for (const { name } of torn) rmSync(join(this.path, name), { force: true })
     return entries.filter((entry) => entry.isFile() && isValidMachineName(entry.name)).map((entry) => entry.name)
   }
@@ -65,9 +67,24 @@ export class StateDirectory {
   }
 
   #linkUnit(machine: Machine): void {
-    if (this.#linkTarget(machine.unit) === machine.name) return
-    rmSync(this.#linkPath(machine.unit), { force: true })
-    symlinkSync(machine.name, this.#linkPath(machine.unit))
+    const path = this.#linkPath(machine.unit)
+    try {
+      symlinkSync(machine.name, path)
+    } catch (error) {
+      if (!isSystemError(error) || error.code !== 'EEXIST') throw error
+      if (this.#linkTarget(machine.unit) === machine.name) return
+      const temporary = join(this.path, `.#${machine.name}${randomHex(8)}`)
+      symlinkSync(machine.name, temporary)
+      renameSync(temporary, path)
+    }
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'ENOENT') throw error
   }
 }
 

@@ -1,6 +1,6 @@
 import { log } from '../base/log.ts'
 import { cgroupPath, isEmptyCgroup, watchCgroupEvents } from '../linux/cgroup.ts'
-import { Poll } from '../linux/poll.ts'
+import { watchExit } from '../linux/exit-watch.ts'
 import type { Machine } from './machine.ts'
 
 /** What is watched on behalf of one machine; closed together when it goes. */
@@ -9,13 +9,11 @@ export class Watches {
 
   /** Calls back once when the process of a pidfd has exited. The descriptor stays the caller's. */
   onExit(pidfd: number, callback: () => void): void {
-    const poll = new Poll(pidfd, () => {
-      this.#open.delete(poll)
-      poll.close()
+    const watch = watchExit(pidfd, () => {
+      this.#open.delete(watch)
       callback()
     })
-    poll.start({ readable: true })
-    this.#open.add(poll)
+    this.#open.add(watch)
   }
 
   add(watch: { close(): void }): void {

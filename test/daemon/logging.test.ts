@@ -39,6 +39,13 @@ t.test('a machine that comes and goes is told to the journal, with fields', asyn
   t.match(await entries(`MESSAGE_ID=${STOPPED}`), [{ ...common, MESSAGE: 'Machine told terminated.' }])
 })
 
+t.test('a journal that was started anew is told, too', async (t) => {
+  await host.run(['systemctl', 'restart', 'systemd-journald.service'])
+  await client.register('later', await client.startProcess('later'))
+  t.match(await entries('NAME=later'), [{ MESSAGE: 'New machine later.' }])
+  await host.run(['systemctl', 'stop', 'later.service'])
+})
+
 t.test('the log level can be read and set while the daemon runs', async (t) => {
   const level = async (): Promise<string> => client.output('systemctl', 'service-log-level', UNIT)
   t.equal(await level(), 'info')

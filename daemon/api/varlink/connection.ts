@@ -1,8 +1,9 @@
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../../base/errors.ts'
 import { log } from '../../base/log.ts'
-import { closeFd, send } from '../../linux/libc.ts'
+import { closeFd } from '../../linux/libc.ts'
 import { Poll, type PollEvents } from '../../linux/poll.ts'
+import { isHungUp } from '../../linux/readiness.ts'
 import type { MessageReceiver } from '../../linux/unix-socket.ts'
 import type { Admission } from './admission.ts'
 import { FrameReader, ProtocolError } from './framing.ts'
@@ -15,7 +16,6 @@ const MOST_UNREAD = 1024 * 1024
 const MOST_WAITING = 1024 * 1024
 /** A busy peer must not keep the loop from everybody else: so many reads of one buffer each per wake-up. */
 const READS_PER_WAKE_UP = 8
-const NOTHING = Buffer.alloc(0)
 
 /** What a connection needs of its server. */
 export interface Host {
@@ -132,10 +132,10 @@ export class Connection {
     }
   }
 
-  /** Of one that only ends its own half, the calls are still answered; from one that is gone an empty send tells. */
+  /** Of one that only ends its own half, the calls are still answered. */
   #end(): void {
     this.#ended = true
-    send(this.#fd, NOTHING)
+    if (isHungUp(this.#fd)) this.close()
   }
 
   #wantsMore(): boolean {

@@ -9,9 +9,11 @@ export class ProtocolError extends Error {
   override readonly name = 'ProtocolError'
 }
 
+const NOTHING = Buffer.alloc(0)
+
 /** Cuts a stream into messages at the NUL bytes. */
 export class FrameReader {
-  #buffer = Buffer.alloc(0)
+  #buffer = NOTHING
   #length = 0
 
   /** Bytes of a message that has not ended yet. */
@@ -33,8 +35,9 @@ export class FrameReader {
 
   #complete(part: Buffer): Buffer {
     this.#requireRoom(part.length + 1)
+    if (this.#length === 0) return Buffer.from(part)
     const frame = Buffer.concat([this.#buffer.subarray(0, this.#length), part])
-    this.#buffer = Buffer.alloc(0)
+    this.#buffer = NOTHING
     this.#length = 0
     return frame
   }

@@ -108,7 +108,9 @@ export class VarlinkServer {
 
   #accept(listener: number, poll: Poll): void {
     try {
-      for (let fd = acceptUnix(listener); fd !== undefined; fd = acceptUnix(listener)) this.adopt(fd)
+      // One at a time: mostly there is no other, and those connected before have their turn, too.
+      const fd = acceptUnix(listener)
+      if (fd !== undefined) this.adopt(fd)
     } catch (error) {
       log.warn({ err: error }, 'Cannot accept a Varlink connection')
       poll.stop()
