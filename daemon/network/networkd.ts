@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import type { Connection } from '../bus/connection.ts'
+import { followName } from '../bus/name-owner.ts'
 import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
 
 const NAME = 'org.freedesktop.network1'
@@ -22,18 +23,9 @@ export class Networkd {
 
   /** Finds out whether it runs, and follows that. */
   async watch(): Promise<void> {
-    const bus = { path: '/org/freedesktop/DBus', interface: 'org.freedesktop.DBus' }
-    const match = { ...bus, sender: 'org.freedesktop.DBus', member: 'NameOwnerChanged', arg0: NAME }
-    const following = this.#connection.onSignal(match, ({ body }) => (this.#runs = body[2] !== ''))
-    const request = {
-      destination: 'org.freedesktop.DBus',
-      ...bus,
-      member: 'NameHasOwner',
-      signature: 's',
-      body: [NAME]
-    }
-    const [reply] = await Promise.all([this.#connection.call(request), following])
-    this.#runs = reply.body[0] === true
+    await followName(this.#connection, NAME, (isOwned) => {
+      this.#runs = isOwned
+    })
   }
 
   get runs(): boolean {

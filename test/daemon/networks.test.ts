@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
-import { OUTSIDE } from './network-traffic.ts'
+import { OUTSIDE, Peer, serve, SILENCE_MS } from './network-traffic.ts'
 
 // A host without systemd-networkd: containers get a network from the daemon (issue 6, networking.md 7).
 
@@ -181,6 +181,32 @@ t.test('a machine that takes the MAC address of another reaches nobody, and gets
   }
   await inside('c1', 'ip', 'link', 'set', 'host0', 'address', mac)
   await host.waitFor(() => reaches('c1', '192.0.2.2'), 'it to reach the host with its own')
+})
+
+async function configure(text: string): Promise<void> {
+  await host.writeFile('/run/systemd/machined.conf.d/test.conf', `[Network]\n${text}\n`)
+  await host.run(['systemctl', 'restart', UNIT])
+}
+
+t.test('machines reach each other and the host as far as is configured', async (t) => {
+  await serve(host, [], 71)
+  const peer = new Peer(host, ['nsenter', '--net', '--target', await client.leader('c1'), '--'])
+  const others = await addresses('c2')
+  await configure('Isolation=ports\nHostAccess=services')
+  for (const address of others) t.notOk(await reaches('c1', address), `${address} with Isolation=ports`)
+  for (const address of ['192.0.2.2', '2001:db8::2', '192.0.2.1']) t.ok(await reaches('c1', address), address)
+  t.equal(
+    await peer.ask('192.0.2.1:71', 'tcp', SILENCE_MS),
+    undefined,
+    'a service of the host with HostAccess=services'
+  )
+  await configure('HostAccess=no')
+  for (const address of ['192.0.2.1', '2001:db8::1'])
+    t.notOk(await reaches('c1', address), `${address} with HostAccess=no`)
+  for (const address of others) t.ok(await reaches('c1', address), `${address} without isolation`)
+  await host.run(['rm', '/run/systemd/machined.conf.d/test.conf'])
+  await host.run(['systemctl', 'restart', UNIT])
+  t.ok(await peer.ask('192.0.2.1:71'))
 })
 
 t.test('the command line shows the network', async (t) => {
