@@ -12,7 +12,7 @@ const RTM_GETROUTE = 26
 const AF_INET = 2
 const AF_INET6 = 10
 const RT_TABLE_MAIN = 254
-const RTN_UNICAST = 1
+export const RTN_UNICAST = 1
 /** The protocol number that our routes carry, so that they can be told from others' (networking.md 7.4). */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the package's enum has only the well-known ones
 export const ROUTE_PROTOCOL: RouteTypes.RouteProtocol = 109 as number

@@ -3,7 +3,7 @@ import { changeLink, findLink, listLinks, type Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
-import { addAddress, addDefaultRoute, listAddresses, removeAddress } from '../linux/route.ts'
+import { addAddress, addDefaultRoute, listAddresses, listRoutes, removeAddress, RTN_UNICAST } from '../linux/route.ts'
 import { setSysctl } from '../linux/sysctl.ts'
 import type { GuestFile } from '../linux/jobs-write-files.ts'
 
@@ -40,12 +40,19 @@ export function injectAddresses(own: NetworkNamespace, leader: PidRef, guest: Li
   })
 }
 
-/** Whether the machine's end is up and has its addresses, whatever else it has. */
+/**
+ * Whether the machine's end is up and has its addresses, and the machine as many ways out as it has gateways, whatever
+ * else it has. Routes come last, so that a daemon that ended half-way is noticed.
+ */
 export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, plan: GuestPlan): boolean {
   const found = own.inside(leader, () => {
     using socket = new RequestSocket()
     if (findLink(socket, guest.index)?.up !== true) return false
     const present = new Set(addressesOf(socket, guest))
+    const waysOut = listRoutes(socket).filter(
+      ({ destination, type }) => destination === undefined && type === RTN_UNICAST
+    )
+    if (waysOut.length < plan.gateways.length) return false
     return plan.addresses.every((prefix) => present.has(formatPrefix(prefix)))
   })
   return found === true
