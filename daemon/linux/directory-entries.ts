@@ -25,12 +25,17 @@ export function forEachOf(entries: Buffer, length: number, visit: (name: Buffer,
   }
 }
 
-/** All entries of an open directory as the kernel gives them: in `buffer`, or in a larger one when they do not fit. */
+/**
+ * All entries of an open directory as the kernel gives them: in `buffer`, or in a larger one when they do not fit. The same
+ * entries are the same bytes.
+ */
 export function readAllEntries(fd: number, buffer: Buffer): Buffer {
   let [entries, length] = [buffer, 0]
+  // Between a name and the next entry the kernel leaves what was there.
+  entries.fill(0)
   for (;;) {
     if (entries.length - length < ROOM) {
-      const larger = Buffer.allocUnsafeSlow(entries.length * 2)
+      const larger = Buffer.alloc(entries.length * 2)
       entries.copy(larger, 0, 0, length)
       entries = larger
     }
