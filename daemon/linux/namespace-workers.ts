@@ -125,9 +125,14 @@ export class NamespaceWorkers {
     }
     this.#patience ??= setTimeout(() => {
       this.#patience = undefined
-      const all = this.#running.size + this.#starting.size + this.#stuck.size
-      if (this.#waiting.size > 0 && all < MOST_THREADS) this.#start()
+      // As many more as seem to hang, lest one machine waits behind many.
+      const most = Math.min(this.#waiting.size, this.#running.size)
+      for (let more = 0; more < most && this.#count < MOST_THREADS; more++) this.#start()
     }, PATIENCE_MS)
+  }
+
+  get #count(): number {
+    return this.#starting.size + this.#idle.length + this.#running.size + this.#stuck.size
   }
 
   #start(): void {

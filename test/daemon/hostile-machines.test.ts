@@ -118,6 +118,45 @@ t.test('a file system that never answers holds up its own container only', async
   t.strictSame(await held(), before)
 })
 
+/** A machine whose /etc never answers, made of a process with a mount namespace of its own. */
+async function startHanging(name: string): Promise<HangingMount> {
+  const own = ['unshare', '--mount', '--propagation', 'private', 'sleep', 'infinity']
+  await host.run(['systemd-run', '-q', '--collect', `--unit=${name}`, ...own])
+  const leader = await client.output('systemctl', 'show', '-P', 'MainPID', `${name}.service`)
+  const isApart = async (): Promise<boolean> => {
+    const [own, hosts] = await Promise.all([leader, '1'].map((pid) => client.output('readlink', `/proc/${pid}/ns/mnt`)))
+    return own !== hosts
+  }
+  await host.waitFor(isApart, `${name} to have its own mounts`)
+  t.equal((await client.register(name, leader)).stderr, '')
+  return HangingMount.start(host, leader, '/etc', 'directory')
+}
+
+t.test('many machines that never answer hold up no other, and die while they are looked into', async (t) => {
+  const before = await heldAtRest()
+  const names = Array.from({ length: 6 }, (_, index) => `hanging${index}`)
+  const mounts = await Promise.all(names.map(startHanging))
+  const state = { over: false }
+  const calls = [...names, ...names].map((name) => osRelease(name).finally(() => (state.over = true)))
+  for (let turn = 0; turn < 10; turn++) t.match((await osRelease('friend')).stdout, 'ID')
+
+  await host.run(['systemctl', 'kill', '--signal=KILL', 'hanging0.service'])
+  await client.waitTillGone('hanging0')
+  await client.register('hanging0', await client.startProcess('answering'))
+  t.match((await osRelease('hanging0')).stdout, 'ID', 'another machine of the name')
+  t.notOk(state.over, 'all of that while the others are waited for')
+
+  for (const { stderr } of await Promise.all(calls)) t.match(stderr, /timed out$|busy$|No such process$/)
+  const meanwhile = await held()
+  t.ok(meanwhile.threads <= before.threads + 2 * names.length, `${meanwhile.threads} after ${before.threads} threads`)
+  await Promise.all(mounts.map((mount) => mount.abort()))
+  await host.run(['systemctl', 'kill', '--signal=KILL', 'answering.service', ...names.slice(1)])
+  for (const name of names) await client.waitTillGone(name)
+  await host.waitFor(async () => (await held()).threads <= before.threads, 'the threads to be gone')
+  await heldAtRest()
+  t.strictSame(await held(), before)
+})
+
 t.test('leaders whose root directory is another by now, or does not answer', async (t) => {
   const before = await heldAtRest()
   const script = `
