@@ -1,4 +1,5 @@
 import type { TestHost } from '../test/host/host.ts'
+import type { Bench } from './bench-turns.ts'
 
 /** The client's row, the table's name for it and its unit. */
 const rows = [
@@ -23,17 +24,8 @@ Type=exec
 ExecStart=/bin/sleep infinity
 `
 
-/** What the measurement needs of `make bench`. */
-export interface VarlinkBench {
-  /** Runs the client and gives what it says. */
-  readonly client: (...args: string[]) => Promise<unknown>
-  /** Lets both daemons take turns. */
-  readonly takeTurns: (turn: (daemon: 'stock' | 'ours') => Promise<void>) => Promise<void>
-  readonly add: (daemon: 'stock' | 'ours', name: string, unit: string, value: number) => void
-}
-
 /** Asks both daemons over Varlink, on a host whose systemd is new enough to have all of it. */
-export async function measureOverVarlink(host: TestHost, { client, takeTurns, add }: VarlinkBench): Promise<void> {
+export async function measureOverVarlink(host: TestHost, { client, takeTurns, add }: Bench): Promise<void> {
   const leaders = await startProcesses(host, 'bench@', leaderUnit, machineCount)
   const spare = await startProcesses(host, 'spare@', spareUnit, spareCount)
   await host.useOurs()

@@ -1,15 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { TestHost } from '../test/host/host.ts'
+import type { RootName } from '../test/host/root.ts'
 import type { Measurement } from './bench-client.ts'
+import { measureCopies } from './bench-copies.ts'
+import type { Bench, Daemon } from './bench-turns.ts'
 import { measureOverVarlink } from './bench-varlink.ts'
 
 // `make bench`: systemd's machined and ours on one disposable host, asked by one client. Times include the bus daemon and
 // the client, which are the same for both. The two take turns several times, so that what else happens on this machine
 // meanwhile meets both; the table shows medians. `make bench PART=varlink` measures only that part.
 
-const daemons = ['stock', 'ours'] as const
-type Daemon = (typeof daemons)[number]
+const daemons: readonly Daemon[] = ['stock', 'ours']
 
 /** One line of the table; the values of each round in `unit`. */
 interface Row {
@@ -56,15 +58,6 @@ const makeManyFiles = `
     mkdir -p /var/lib/machines/many/$directory
     (cd /var/lib/machines/many/$directory; head -c 102400 /dev/urandom | split -b 1024)
   done`
-/** What is copied into a machine: the row's name and how to make it at `$0`. */
-const copied = {
-  'CopyTo, 10,000 files': `
-    for directory in $(seq 100); do
-      mkdir -p "$0/$directory"
-      (cd "$0/$directory"; head -c 102400 /dev/urandom | split -b 1024)
-    done`,
-  'CopyTo, 1 GB': 'head -c 1000M /dev/urandom >"$0"'
-}
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
@@ -199,23 +192,6 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
   await takeTurns(host, async (daemon) => {
     for (const method of callsInside) await measure(host, table, daemon, method, method)
   })
-  for (const [name, make] of Object.entries(copied)) await measureCopies(host, table, name, make)
-}
-
-async function measureCopies(host: TestHost, table: Table, name: string, make: string): Promise<void> {
-  await host.run(['sh', '-euc', make, '/root/copied'])
-  const call = ['busctl', '--timeout=120', 'call', ...manager, 'CopyToMachine', 'sss', 'bench']
-  const remove = ['rm', '-rf', '/var/lib/machines/bench/copied']
-  await takeTurns(host, async (daemon) => {
-    // As with other calls, what the first one starts is not counted.
-    await host.run([...call, '/etc/hostname', '/copied'])
-    await host.run(remove)
-    const start = performance.now()
-    await host.run([...call, '/root/copied', '/copied'])
-    table.add(daemon, name, 'ms', performance.now() - start)
-    await host.run(remove)
-  })
-  await host.run(['rm', '-r', '/root/copied'])
 }
 
 async function measureImages(host: TestHost, table: Table): Promise<void> {
@@ -253,23 +229,30 @@ async function onDebian13(host: TestHost, table: Table): Promise<void> {
   await measureAll(host, leaders, table)
 }
 
-async function overVarlink(host: TestHost, table: Table): Promise<void> {
-  await measureOverVarlink(host, {
+/** What the parts in files of their own need. */
+function benchOn(host: TestHost, table: Table): Bench {
+  return {
     client: (...args) => client(host, ...args),
     takeTurns: (turn) => takeTurns(host, turn),
     add: (daemon, name, unit, value) => {
       table.add(daemon, name, unit, value)
     }
-  })
+  }
+}
+
+interface Part {
+  readonly root: RootName
+  readonly measure: (host: TestHost, table: Table) => Promise<void>
 }
 
 /** What is measured, each on a host of its own. */
-const parts = {
+const parts: Readonly<Record<string, Part>> = {
   debian13: { root: 'debian13', measure: onDebian13 },
-  varlink: { root: 'testing', measure: overVarlink }
-} as const
+  copies: { root: 'debian13', measure: (host, table) => measureCopies(host, benchOn(host, table)) },
+  varlink: { root: 'testing', measure: (host, table) => measureOverVarlink(host, benchOn(host, table)) }
+}
 
-async function bench({ root, measure }: (typeof parts)[keyof typeof parts], table: Table): Promise<void> {
+async function bench({ root, measure }: Part, table: Table): Promise<void> {
   process.stdout.write(`Booting a disposable host: ${root} ...\n`)
   const host = await TestHost.start({ root })
   const limit = setTimeout(() => {
