@@ -58,8 +58,12 @@ async function mark(seen: { text: () => string }, ...enter: string[]): Promise<v
 
 async function losesNothing(t: Test, enter: readonly string[], work: () => Promise<unknown>): Promise<void> {
   const seen = monitor(...enter)
-  await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', '64000'])
-  await host.waitFor(() => seen.text().includes('mtu 64000'), 'the monitor to follow')
+  let mtu = 64000
+  const follows = async (): Promise<boolean> => {
+    await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', String(mtu++)])
+    return seen.text().includes('mtu 640')
+  }
+  await host.waitFor(follows, 'the monitor to follow')
   await work()
   await mark(seen, ...enter)
   seen.stop()
