@@ -54,7 +54,9 @@ class NetworkBench {
   /** Registration with all that a network takes, beside two other machines. */
   async attach(): Promise<void> {
     await this.#boot(['--network-veth'])
-    const { p50, p99 } = (await this.#client([], 'attach', String(attachCount))) as Times
+    // The leaders are its children, and those of machines have to be in a unit.
+    const inUnit = ['systemd-run', '-q', '--collect', '--pipe', '--wait']
+    const { p50, p99 } = (await this.#client(inUnit, 'attach', String(attachCount))) as Times
     print('Register with a network: p50', p50, 'ms')
     print('Register with a network: p99', p99, 'ms')
   }

@@ -1,19 +1,32 @@
 import { existsSync, rmSync } from 'node:fs'
 import { log } from '../base/log.ts'
+import type { RequestSocket } from '../linux/netlink-request.ts'
+import { currentGeneration, isLater } from '../linux/nft-generation.ts'
 import { applyDocument } from '../linux/nft.ts'
 import { firewallDocument, removalDocument } from './firewall-document.ts'
 import type { FirewallState } from './firewall-state.ts'
 
-/** Keeps the rules in the kernel those of a state. Changes that come while others are applied are applied together. */
+/**
+ * Keeps the rules in the kernel those of a state. Changes that come while others are applied are applied together. They are
+ * in effect when the kernel says so: nft(8) ends only when it has thrown away what was there before, some 15 ms later.
+ */
 export class Firewall {
   readonly #path: string
+  readonly #socket: () => RequestSocket
   #wanted: string | undefined
   #applied: string | undefined
   #running: Promise<void> | undefined
+  #made: (generation: number) => void = () => undefined
 
-  /** `path` is where the document lies that was applied last. */
-  constructor(path: string) {
+  /** `path` is where the document lies that was applied last, `socket` one for netfilter. */
+  constructor(path: string, socket: () => RequestSocket) {
     this.#path = path
+    this.#socket = socket
+  }
+
+  /** Call this when tables of ours have come with a generation of the rules. */
+  made(generation: number): void {
+    this.#made(generation)
   }
 
   /** Makes the rules those of this state. Rejects with what nft says; the rules are then as they were. */
@@ -52,8 +65,18 @@ export class Firewall {
   async #run(): Promise<void> {
     const document = this.#wanted ?? removalDocument
     const start = performance.now()
-    await applyDocument(this.#path, document)
+    await Promise.race([this.#madeAnew(), applyDocument(this.#path, document)])
     this.#applied = document
     log.debug(`Applied ${document.length} bytes of rules in ${(performance.now() - start).toFixed(1)} ms`)
+  }
+
+  /** Resolves when tables of ours come with a generation that is not there yet. */
+  #madeAnew(): Promise<void> {
+    const before = currentGeneration(this.#socket())
+    return new Promise((resolve) => {
+      this.#made = (generation) => {
+        if (isLater(generation, before)) resolve()
+      }
+    })
   }
 }

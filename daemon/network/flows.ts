@@ -1,6 +1,6 @@
 import { log } from '../base/log.ts'
 import { forgetFlow, IPPROTO_UDP, listFlows, type Flow, type FlowFilter } from '../linux/conntrack.ts'
-import { NETLINK_NETFILTER, RequestSocket } from '../linux/netlink-request.ts'
+import { RequestSocket } from '../linux/netlink-request.ts'
 import { listAddresses } from '../linux/route.ts'
 import type { ActiveForward } from './firewall-state.ts'
 import { listenText } from './forward-text.ts'
@@ -13,7 +13,13 @@ const MANY = 8
  * goes on sending never begins a new one (networking.md 6.3). Connections of TCP go on by intent.
  */
 export class Flows {
+  readonly #socket: () => RequestSocket
   #active: readonly ActiveForward[] = []
+
+  /** `socket` is one for netfilter. It is not closed after use: the kernel makes whoever does so wait for changes of rules. */
+  constructor(socket: () => RequestSocket) {
+    this.#socket = socket
+  }
 
   /** Call this when these forwards are in effect: what goes another way than they say is begun anew. Throws nothing. */
   settle(forwards: readonly ActiveForward[]): void {
@@ -24,7 +30,7 @@ export class Flows {
     const changed = [...ended, ...active.filter((forward) => !before.has(keyOf(forward)))]
     this.#active = active
     if (changed.length === 0) return
-    forget(filtersFor(changed), () => {
+    this.#forget(filtersFor(changed), () => {
       const isLocal = localAddresses()
       return (flow) => isStale(flow, active, ended, isLocal)
     })
@@ -33,21 +39,21 @@ export class Flows {
   /** Forgets what led to a machine that is over, whose addresses another may have next. Throws nothing. */
   forget(addresses: readonly (Buffer | undefined)[]): void {
     const filters = addresses.filter((address) => address !== undefined).map((answerer) => ({ answerer }))
-    forget(filters, () => () => true)
+    this.#forget(filters, () => () => true)
   }
-}
 
-/** Forgets those of the flows that are meant. `prepare` is called when there are any. */
-function forget(filters: readonly FlowFilter[], prepare: () => (flow: Flow) => boolean): void {
-  try {
-    using socket = new RequestSocket(NETLINK_NETFILTER)
-    const flows = filters.flatMap((filter) => listFlows(socket, filter))
-    if (flows.length > 0)
-      flows.filter(prepare()).forEach((flow) => {
-        forgetFlow(socket, flow)
-      })
-  } catch (error) {
-    log.debug({ err: error }, 'Failed to end what goes through forwards that have changed')
+  /** Forgets those of the flows that are meant. `prepare` is called when there are any. */
+  #forget(filters: readonly FlowFilter[], prepare: () => (flow: Flow) => boolean): void {
+    try {
+      const socket = this.#socket()
+      const flows = filters.flatMap((filter) => listFlows(socket, filter))
+      if (flows.length > 0)
+        flows.filter(prepare()).forEach((flow) => {
+          forgetFlow(socket, flow)
+        })
+    } catch (error) {
+      log.debug({ err: error }, 'Failed to end what goes through forwards that have changed')
+    }
   }
 }
 

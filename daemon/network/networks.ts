@@ -56,6 +56,8 @@ export class Networks {
   readonly #links: Links
   #forwards: Forwards | undefined
   #conflicts: ConflictWatch | undefined
+  /** Rules are for all machines, so they are made only when all are known that an earlier daemon left. */
+  #complete = Promise.resolve()
   #lingering: NodeJS.Timeout | undefined
   #holding: NodeJS.Timeout | undefined
 
@@ -158,14 +160,7 @@ export class Networks {
   async reconcile(members: readonly NetworkMember[]): Promise<void> {
     const names = new Set(members.map(({ name }) => name))
     for (const name of this.#links.attached.keys()) if (!names.has(name)) await this.detach(name)
-    const attaching: Promise<void>[] = []
-    for (const member of members) {
-      // It is logged, and the machine runs already.
-      attaching.push(this.attach(member).catch(() => undefined))
-      // Others are answered in between, and the rules of all are applied together.
-      await setImmediate()
-    }
-    await Promise.all(attaching)
+    await this.#attachTogether(members)
     if (this.#links.attached.size === 0) await this.takeDown()
     else await this.#hold()
   }
@@ -207,6 +202,20 @@ export class Networks {
     }
   }
 
+  async #attachTogether(members: readonly NetworkMember[]): Promise<void> {
+    const attaching: Promise<void>[] = []
+    let completed: () => void = () => undefined
+    this.#complete = new Promise((resolve) => (completed = resolve))
+    for (const member of members) {
+      // It is logged, and the machine runs already.
+      attaching.push(this.attach(member).catch(() => undefined))
+      // Others are answered in between.
+      await setImmediate()
+    }
+    completed()
+    await Promise.all(attaching)
+  }
+
   /** The link of a machine, if it has one and that is ours to manage. */
   #find(member: NetworkMember): Ends | undefined {
     const { config, networkd } = this.#context
@@ -232,6 +241,7 @@ export class Networks {
   }
 
   async #update(): Promise<void> {
+    await this.#complete
     await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellNetworkd()])
   }
 

@@ -1,6 +1,7 @@
 import { log } from '../base/log.ts'
 import { KernelEvents, type KernelEvent } from '../linux/netlink-events.ts'
 import { NETLINK_NETFILTER } from '../linux/netlink-request.ts'
+import { generationOf, NEWGEN } from '../linux/nft-generation.ts'
 import { parseAttributes } from '../linux/rtnetlink.ts'
 import { TABLE } from './firewall-document.ts'
 import { OFFERED_CHAINS } from './iptables.ts'
@@ -10,7 +11,6 @@ const NEWTABLE = 0x0a00
 const DELTABLE = 0x0a02
 const NEWCHAIN = 0x0a03
 const DELRULE = 0x0a08
-const NEWGEN = 0x0a0f
 /** Which attribute names the chain. */
 const CHAIN_NAMES: ReadonlyMap<number, number> = new Map([
   [NEWCHAIN, 3],
@@ -28,6 +28,8 @@ const WITHIN_MS = 10_000
 export interface RuleTasks {
   /** Puts all of our rules back. */
   readonly repair: () => Promise<void>
+  /** Called when tables of ours have been made, with the generation of the rules that they came with. */
+  readonly made: (generation: number) => void
   /** Called when another firewall has made a chain for rules of others, or has emptied one. */
   readonly offered: () => void
 }
@@ -65,7 +67,7 @@ export class RuleWatch {
 
   /** A transaction is over with NEWGEN. */
   #see({ type, body }: KernelEvent): void {
-    if (type === NEWGEN) this.#end()
+    if (type === NEWGEN) this.#end(generationOf(body))
     else if (body.subarray(NFGENMSG_LENGTH, NFGENMSG_LENGTH + OURS.length).equals(OURS)) {
       this.#touched = true
       if (type === NEWTABLE) this.#made.add(body.readUInt8(0))
@@ -73,7 +75,8 @@ export class RuleWatch {
     } else if (isOffered(type, body)) this.#offered = true
   }
 
-  #end(): void {
+  #end(generation: number): void {
+    if (this.#made.size > 0) this.#tasks.made(generation)
     if (this.#offered) this.#tasks.offered()
     this.#offered = false
     if (!this.#touched) return

@@ -1,5 +1,7 @@
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
+import type { RequestSocket } from '../linux/netlink-request.ts'
+import { openNetfilter } from '../linux/nft-generation.ts'
 import { Firewall } from './firewall.ts'
 import type { FirewallState } from './firewall-state.ts'
 import { Flows } from './flows.ts'
@@ -16,16 +18,20 @@ type State = Omit<FirewallState, 'kept'>
 /** The rules of a network, and all that has to be so that they do what they say. */
 export class Rules {
   readonly #firewall: Firewall
-  readonly #flows = new Flows()
+  readonly #flows: Flows
+  readonly #socket: () => RequestSocket
   readonly #proxy = new LoopbackProxy()
   readonly #config: Config
   readonly #others: OtherFirewalls
+  #netfilter: RequestSocket | undefined
   #watch: RuleWatch | undefined
   #warned = false
 
   /** `path` is where the document lies that was applied last. */
   constructor(path: string, config: Config, others: OtherFirewalls) {
-    this.#firewall = new Firewall(path)
+    this.#socket = (): RequestSocket => (this.#netfilter ??= openNetfilter())
+    this.#firewall = new Firewall(path, this.#socket)
+    this.#flows = new Flows(this.#socket)
     this.#config = config
     this.#others = others
   }
@@ -38,20 +44,29 @@ export class Rules {
     const kept = await this.#proxy.serve(this.#config.localhostForward ? state().forwards : [])
     try {
       const now = state()
+      this.#watch ??= this.#watchRules()
       await this.#firewall.apply({ ...now, kept })
       this.#flows.settle(now.forwards)
-      this.#watch ??= new RuleWatch({
-        repair: () => this.#firewall.repair(),
-        offered: () => {
-          this.#others.renew()
-        }
-      })
       if (this.#config.integration === 'auto') this.#others.cover(this.#config.bridge)
     } catch (error) {
       if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
       if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
       this.#warned = true
     }
+  }
+
+  /** Throws NotSupported without nf_tables. */
+  #watchRules(): RuleWatch {
+    this.#socket()
+    return new RuleWatch({
+      repair: () => this.#firewall.repair(),
+      made: (generation) => {
+        this.#firewall.made(generation)
+      },
+      offered: () => {
+        this.#others.renew()
+      }
+    })
   }
 
   /** Ends what leads to a machine that is over. */

@@ -32,7 +32,10 @@ void t.test(
       await make()
       repairs.push(performance.now())
     }
-    const watch = own.inside(network.process, () => new RuleWatch({ repair, offered: () => undefined }, PAUSE_MS))
+    const watch = own.inside(
+      network.process,
+      () => new RuleWatch({ repair, made: () => undefined, offered: () => undefined }, PAUSE_MS)
+    )
     t.teardown(() => {
       watch?.close()
       return network.stop()
@@ -72,7 +75,10 @@ void t.test('a part that is taken away or added is noticed, and nothing else', {
     done()
   }
   await nft('add table inet other')
-  const watch = own.inside(network.process, () => new RuleWatch({ repair, offered: () => undefined }, 1))
+  const watch = own.inside(
+    network.process,
+    () => new RuleWatch({ repair, made: () => undefined, offered: () => undefined }, 1)
+  )
   t.teardown(() => {
     watch?.close()
     return network.stop()
