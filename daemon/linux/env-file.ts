@@ -34,13 +34,16 @@ export function parse(
 }
 
 function decode(bytes: string): string {
-  return Buffer.from(bytes, 'latin1').toString('utf8')
+  return /^[\x00-\x7f]*$/.test(bytes) ? bytes : Buffer.from(bytes, 'latin1').toString('utf8')
 }
 
 /** A value as it stands behind `KEY=`, quoted only where needed (spec/dbus.md 2.3). */
 export function formatValue(value: string): string {
   return SPECIAL.test(value) ? `"${value.replace(/["\\`$]/g, '\\$&')}"` : value
 }
+
+/** What stands for itself, by the quote it is in. */
+const PLAIN: Readonly<Record<string, RegExp>> = { "'": /[^']*/y, '"': /[^"\\]*/y, '': /[^\n\\"' \t\r]*/y }
 
 /** Returns the value and where the next line starts. */
 function parseValue(input: string, start: number, cEscapes: boolean): [string, number] {
@@ -50,20 +53,17 @@ function parseValue(input: string, start: number, cEscapes: boolean): [string, n
   let quote = ''
   let at = start
   for (; at < input.length; at++) {
+    const plain = plainAt(input, at, quote)
+    value += plain
+    if (quote !== '' || plain !== '') keep = value.length
+    at += plain.length
     const char = input.charAt(at)
-    if (quote === "'") {
-      if (char === "'") quote = ''
-      else value += char
-      keep = value.length
-    } else if (quote === '"') {
-      if (char === '"') quote = ''
-      else if (char !== '\\') value += char
-      else {
-        const next = input.charAt(++at)
-        if ('"\\`$'.includes(next)) value += next
-        else if (next !== '\n') value += `\\${next}`
-      }
-      keep = value.length
+    if (char === quote) quote = ''
+    else if (quote === '"') {
+      // A backslash.
+      const next = input.charAt(++at)
+      if ('"\\`$'.includes(next)) value += next
+      else if (next !== '\n') value += `\\${next}`
     } else if (char === '\n') {
       break
     } else if (char === '\\') {
@@ -73,13 +73,18 @@ function parseValue(input: string, start: number, cEscapes: boolean): [string, n
       keep = value.length
     } else if (char === '"' || char === "'") {
       quote = char
-      keep = value.length
     } else {
       value += char
-      if (!/[ \t\r]/.test(char)) keep = value.length
     }
   }
-  return [value.slice(0, keep), at + 1]
+  return [quote === '' ? value.slice(0, keep) : value, at + 1]
+}
+
+function plainAt(input: string, at: number, quote: string): string {
+  const plain = PLAIN[quote]
+  if (plain === undefined) return ''
+  plain.lastIndex = at
+  return plain.exec(input)?.[0] ?? ''
 }
 
 /** What a backslash outside quotes, standing before `at`, makes of the following, and how many characters it takes. */

@@ -22,6 +22,8 @@ t.test('parsing', (t) => {
   t.equal(value('"a\\\nb\nc"'), 'ab\nc')
   t.equal(value('"a "  '), 'a ')
   t.equal(parse('A="x').get('A'), 'x', 'an open quote ends with the file')
+  t.equal(parse('A="x\\$').get('A'), 'x$')
+  t.equal(parse('A=x "').get('A'), 'x ')
   t.equal(parse('A=x\\').get('A'), 'x')
   t.end()
 })
