@@ -1,9 +1,9 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { readFileBounded } from './file.ts'
 import { closeFd, inotifyAddWatch, inotifyInit } from './libc.ts'
 import { Poll } from './poll.ts'
+import { readProcFile } from './proc-file.ts'
 
 const ROOT = '/sys/fs/cgroup'
 const CGROUP2_MAGIC = 0x63677270
@@ -19,7 +19,7 @@ export function cgroupPath(pid: number): string {
   const file = `/proc/${String(pid)}/cgroup`
   let text: string
   try {
-    text = readFileBounded(file, LIMIT)
+    text = readProcFile(file, LIMIT)
   } catch (error) {
     if (isSystemError(error) && error.code === 'ENOENT') throw systemError(os.errno.ESRCH, 'open', file)
     throw error
@@ -59,7 +59,7 @@ export function isEmptyCgroup(path: string): boolean {
   // The root group has no event file and always holds PID 1.
   if (path === '' || path === '/') return false
   try {
-    return /^populated 0$/m.test(readFileBounded(`${ROOT}${path}/cgroup.events`, LIMIT))
+    return /^populated 0$/m.test(readProcFile(`${ROOT}${path}/cgroup.events`, LIMIT))
   } catch (error) {
     if (isSystemError(error) && (error.code === 'ENOENT' || error.code === 'ENODEV')) return !fs.existsSync(ROOT + path)
     throw error

@@ -1,6 +1,6 @@
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { readFileBounded } from './file.ts'
+import { readProcFile } from './proc-file.ts'
 import type { PidRef } from './process.ts'
 import type { Identity } from './thread-identity.ts'
 
@@ -24,7 +24,7 @@ export function isValidId(id: number): boolean {
 /** Reads the ID map of a process's user namespace; given a PidRef, makes sure that it was that process's (else ESRCH). Throws EBADMSG for a malformed line, ENOENT when the process is gone or the kernel has no user namespaces. */
 export function readIdMap(process: number | PidRef, kind: 'uid' | 'gid'): IdRange[] {
   const pid = typeof process === 'number' ? process : process.pid
-  const ranges = parseIdMap(readFileBounded(`/proc/${String(pid)}/${kind}_map`, LIMIT))
+  const ranges = parseIdMap(readProcFile(`/proc/${String(pid)}/${kind}_map`, LIMIT))
   if (typeof process !== 'number' && !process.verify()) throw systemError(os.errno.ESRCH, 'pidfd')
   return ranges
 }

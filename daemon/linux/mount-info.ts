@@ -1,4 +1,4 @@
-import { readFileBounded } from './file.ts'
+import { readProcFile } from './proc-file.ts'
 
 /** One mount of a namespace, see proc_pid_mountinfo(5). */
 export interface MountEntry {
@@ -12,7 +12,7 @@ const LIMIT = 64 * 1024 * 1024
 
 /** The mounts that the calling thread sees, those further up at a mount point after those they cover. */
 export function readMounts(): MountEntry[] {
-  return parseMountInfo(readFileBounded('/proc/thread-self/mountinfo', LIMIT))
+  return parseMountInfo(readProcFile('/proc/thread-self/mountinfo', LIMIT))
 }
 
 /** Parses the lines of a mountinfo file; one that is malformed is left out. */

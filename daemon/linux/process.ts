@@ -1,8 +1,8 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { readFileBounded } from './file.ts'
 import { closeFd, dupFd, ioctl, pidfdOpen, pidfdSendSignal } from './libc.ts'
+import { readProcFile } from './proc-file.ts'
 import { pollReadable } from './readiness.ts'
 
 export { cgroupPath } from './cgroup.ts'
@@ -163,7 +163,7 @@ function inodeOfPidfd(fd: number): bigint {
 function pidOfPidfd(fd: number): number | undefined {
   let text: string
   try {
-    text = readFileBounded(`/proc/self/fdinfo/${String(fd)}`, PROC_LIMIT)
+    text = readProcFile(`/proc/self/fdinfo/${String(fd)}`, PROC_LIMIT)
   } catch (error) {
     if (isSystemError(error) && error.code === 'ENOENT') return undefined
     throw error
@@ -185,7 +185,7 @@ function readStat(pid: number): { state: string; parent: number } | undefined {
 }
 
 function readProc(path: string): string {
-  return gone(path, () => readFileBounded(path, PROC_LIMIT))
+  return gone(path, () => readProcFile(path, PROC_LIMIT))
 }
 
 function openProc(path: string): number {

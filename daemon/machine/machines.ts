@@ -237,7 +237,8 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
     this.#save(machine)
     logStarted(machine)
     this.emit('new', machine)
-    if (!machine.leaderAlive) check()
+    // The watch of a pidfd tells by itself of a leader that is gone already.
+    if (machine.registration.leader?.pidfd === undefined && !machine.leaderAlive) check()
   }
 
   #change(machine: Machine): void {

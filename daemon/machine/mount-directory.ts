@@ -98,9 +98,9 @@ export class MountDirectory {
     fs.symlinkSync(identityOf(leader), link)
   }
 
-  /** Whether what is mounted under a name goes with a machine. */
+  /** Whether what is mounted under a name goes with a machine. Asked of every machine that goes, so that it costs little. */
   hasLeader(name: string): boolean {
-    return this.#readLeader(name) !== undefined
+    return fs.lstatSync(join(this.#leaders, name), { throwIfNoEntry: false }) !== undefined
   }
 
   /** Whether that machine is the one with this leader. */

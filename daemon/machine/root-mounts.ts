@@ -32,7 +32,8 @@ export class RootMounts {
     this.#workers = workers
     this.#directory = directory
     machines.on('removed', ({ name }) => {
-      void this.#inTurn(name, () => this.#dropOf(name))
+      // Mostly nothing is mounted, nor about to be.
+      if (this.#turns.has(name) || directory.hasLeader(name)) void this.#inTurn(name, () => this.#dropOf(name))
     })
   }
 

@@ -16,6 +16,8 @@ export class StateDirectory {
   readonly path: string
   /** What was read for a machine that was not saved since: mostly, taking it up changes nothing. */
   readonly #loaded = new WeakMap<Machine, string>()
+  /** Whose `unit:` link is known to be theirs, as we have made or seen it. */
+  readonly #linked = new WeakSet<Machine>()
 
   constructor(path: string) {
     this.path = path
@@ -27,14 +29,14 @@ export class StateDirectory {
     const text = formatState(machine)
     if (this.#loaded.get(machine) !== text) writeFileAtomically(join(this.path, machine.name), text, 0o644)
     this.#loaded.delete(machine)
-    if (machine.ownsUnit) this.#linkUnit(machine)
+    if (!machine.ownsUnit || this.#linked.has(machine)) return
+    this.#linkUnit(machine)
+    this.#linked.add(machine)
   }
 
   /** Removes link and file; that they are gone already is no error. */
   remove(machine: Machine): void {
-    if (machine.ownsUnit && this.#linkTarget(machine.unit) === machine.name) {
-      removeIfThere(this.#linkPath(machine.unit))
-    }
+    if (this.#linked.delete(machine)) removeIfThere(this.#linkPath(machine.unit))
     removeIfThere(join(this.path, machine.name))
   }
 

@@ -26,12 +26,14 @@ export class Watches {
   }
 }
 
-/** Watches all that may be the end of a machine. Throws SystemError when a process cannot be watched. */
+/**
+ * Watches all that may be the end of a machine. Its supervisor is not: a machine lives on without one. Throws SystemError
+ * when the leader cannot be watched.
+ */
 export function watchMachine(machine: Machine, check: () => void): Watches {
-  const { leader, supervisor } = machine.registration
+  const { leader } = machine.registration
   const watches = new Watches()
   if (leader?.pidfd !== undefined) watches.onExit(leader.pidfd, check)
-  if (supervisor?.pidfd !== undefined) watches.onExit(supervisor.pidfd, check)
   if (machine.subgroup !== '' && leader !== undefined) watchCgroup(watches, leader.pid, check)
   return watches
 }
