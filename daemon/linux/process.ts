@@ -83,7 +83,7 @@ export class PidRef {
 
   /** A second hold on the same process, to be let go by itself. */
   clone(): PidRef {
-    return new PidRef(this.pid, this.#pidfd === undefined ? undefined : dupFd(this.#pidfd), this.pidfdId)
+    return new PidRef(this.pid, this.#pidfd === undefined ? undefined : reopen(this.pid, this.#pidfd), this.pidfdId)
   }
 
   /** Lets go of the process. May be called twice. */
@@ -95,6 +95,27 @@ export class PidRef {
 
   [Symbol.dispose](): void {
     this.close()
+  }
+}
+
+/**
+ * A second pidfd of a process. Not the same open file where that can be had: epoll(7) takes one no more than 500 times, and
+ * somebody can be the supervisor of more machines than that.
+ */
+function reopen(pid: number, pidfd: number): number {
+  try {
+    const again = pidfdOpen(pid)
+    try {
+      // As long as there is such a process, the number means no other.
+      pidfdSendSignal(pidfd, 0)
+      return again
+    } catch (error) {
+      closeFd(again)
+      throw error
+    }
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    return dupFd(pidfd)
   }
 }
 

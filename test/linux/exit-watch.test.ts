@@ -48,3 +48,29 @@ t.test('a watch that was ended tells nothing, and ends no other', async (t) => {
   one.process.close()
   other.process.close()
 })
+
+t.test('one process can be watched very often', async () => {
+  const { process, end } = start()
+  const clones = Array.from({ length: 1200 }, () => process.clone())
+  const all = clones.map(
+    ({ pidfd }) =>
+      new Promise<void>((resolve) => {
+        watchExit(pidfd ?? -1, resolve)
+      })
+  )
+  end()
+  await Promise.all(all)
+  for (const clone of [process, ...clones]) clone.close()
+})
+
+t.test('a process that has ended and been seen to is held on to all the same', async (t) => {
+  const { process, pidfd, end } = start()
+  await new Promise<void>((resolve) => {
+    watchExit(pidfd, resolve)
+    end()
+  })
+  using clone = process.clone()
+  t.equal(clone.pid, process.pid)
+  t.notOk(clone.isAlive())
+  process.close()
+})
