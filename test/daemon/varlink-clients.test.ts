@@ -62,6 +62,59 @@ t.test('mkosi registers by a plain PID, and gets a scope when it wants one', asy
   await client.waitTillGone('image')
 })
 
+/** A control socket that takes down what it is asked for. */
+const CONTROL = `
+import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("/run/control")
+server.listen()
+while True:
+    peer, _ = server.accept()
+    message = peer.recv(4096)
+    with open("/run/controlled", "ab") as log:
+        log.write(message.replace(b"\\0", b"\\n"))
+    peer.sendall(b"{}\\0")`
+
+t.test('machinectl reboots a machine by its control socket, and by a signal where it has none', async (t) => {
+  const register = async (name: string, more: object): Promise<void> => {
+    const leader = Number(await client.output('systemctl', 'show', '-P', 'MainPID', `${name}.service`))
+    const machine = { name, class: 'vm', service: 'test', leader, ...more }
+    t.strictSame(await callOne(host, `${M}.Register`, machine), {})
+  }
+  host.spawn(['python3', '-c', CONTROL])
+  await host.waitFor(
+    async () => (await host.run(['test', '-S', '/run/control'], { reject: false })).exitCode === 0,
+    'the socket'
+  )
+  await client.startProcess('controlled')
+  await register('controlled', { controlAddress: '/run/control' })
+  for (const verb of ['reboot', 'poweroff', 'terminate', 'pause', 'resume']) {
+    await host.run(['machinectl', verb, 'controlled'])
+  }
+  const asked = (await host.readFile('/run/controlled')).trim().split('\n')
+  const method = (text: string): unknown => (JSON.parse(text) as { method: unknown }).method
+  t.strictSame(
+    asked.map(method),
+    ['Reboot', 'PowerOff', 'Terminate', 'Pause', 'Resume'].map((name) => `io.systemd.MachineInstance.${name}`)
+  )
+  t.equal(await client.output('systemctl', 'is-active', 'controlled.service'), 'active', 'it was left to who runs it')
+  await client.call('UnregisterMachine', 's', 'controlled')
+
+  const script = 'trap "echo rebooted >/run/rebooted" INT; echo >/run/trapped; while :; do sleep 0.1; done'
+  await host.run(['systemd-run', '-q', '--collect', '--unit=plain', 'sh', '-c', script])
+  const exists = async (path: string): Promise<boolean> =>
+    (await host.run(['test', '-s', path], { reject: false })).exitCode === 0
+  await host.waitFor(() => exists('/run/trapped'), 'the process to be ready')
+  await register('plain', {})
+  await host.run(['machinectl', 'reboot', 'plain'])
+  await host.waitFor(() => exists('/run/rebooted'), 'the signal to arrive')
+  const told = async (...argv: string[]): Promise<string> => (await host.run(argv, { reject: false })).stderr
+  t.match(await told('machinectl', 'pause', 'plain'), "Machine 'plain' does not expose a varlink control socket.")
+  t.match(await told('machinectl', 'reboot', 'nobody'), `${M}.NoSuchMachine`)
+  await host.run(['machinectl', 'terminate', 'plain'])
+  await client.waitTillGone('plain')
+})
+
 t.test('who follows the filter of the hook learns of each machine that comes and goes', async (t) => {
   const follower = host.spawn([
     'varlinkctl',
