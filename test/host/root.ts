@@ -49,7 +49,7 @@ const RECIPES: Readonly<Record<RootName, Recipe>> = {
   debian12: { suite: 'bookworm', packages: [...HOST_PACKAGES, 'libstdc++6'], copyNode: true },
   debian13: {
     suite: 'trixie',
-    packages: [...HOST_PACKAGES, 'nodejs', 'make', 'firewalld', 'ufw'],
+    packages: [...HOST_PACKAGES, 'nodejs', 'make', 'firewalld', 'ufw', 'dbus-user-session'],
     copyNode: false,
     // For tests to start.
     customize: ['systemctl --root="$1" disable firewalld.service ufw.service']
