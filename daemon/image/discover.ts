@@ -1,7 +1,8 @@
 import * as fs from 'node:fs'
+import { constants as os } from 'node:os'
 import { join } from 'node:path'
-import { isSystemError } from '../base/errors.ts'
-import { forEachOf, readAllEntries } from '../linux/directory-entries.ts'
+import { isSystemError, systemError } from '../base/errors.ts'
+import { readAllEntries } from '../linux/directory-entries.ts'
 import { nameOf } from '../linux/file-at.ts'
 import { closeFd } from '../linux/libc.ts'
 import { FileStatus, isOnReadOnlyMount, type FileKind } from '../linux/stat.ts'
@@ -9,12 +10,12 @@ import { imageOf, isKnownByStatus } from './attributes.ts'
 import { type EntryName, mayBe, readEntryName, SUFFIXES, type Suffix } from './entry-name.ts'
 import { HOST_IMAGE, isValidImageName, type Image } from './image.ts'
 import type { ImagePlaces } from './places.ts'
+import { entriesIn, type Entry, entryOf, type Place, withPlace } from './search-directory.ts'
 import { entriesOf, pickVersion } from './versioned-directory.ts'
+import { Whereabouts } from './whereabouts.ts'
 
 const O_PATH = 0x200000
 const AT_FDCWD = -100
-const DT_UNKNOWN = 0
-const DT_LNK = 10
 const ROOT = nameOf('/')
 const NONE: readonly never[] = []
 /** A change can follow another with the same time stamp as long as the kernel's clock stands still. */
@@ -25,22 +26,6 @@ export type SearchPlaces = Pick<ImagePlaces, 'scope' | 'search'>
 
 /** What find() may add to what list() found before all is forgotten. */
 const MOST_UNLISTED = 256
-
-/** A search directory during a search. */
-interface Place {
-  readonly fd: number
-  /** Links resolved. */
-  readonly path: string
-}
-
-/** An entry of a search directory. */
-interface Entry {
-  readonly name: string
-  /** The same with a zero at its end. */
-  readonly bytes: Buffer
-  readonly path: string
-  readonly isLink: boolean
-}
 
 /** What is in a search directory. */
 interface Listing {
@@ -69,10 +54,14 @@ type Read = (entry: string, kind: Exclude<FileKind, 'other'>) => EntryName | und
 
 /**
  * Finds images (spec/dbus.md 8.1 to 8.3). What it knows is true again after one statx(2) of each entry; only what that
- * cannot tell is read each time. An entry that cannot be looked at hides no other. All of it is synchronous: for a thread.
+ * cannot tell is read each time. An entry that cannot be looked at hides no other. All of it is synchronous: for a thread,
+ * which may hang in a file system and says at what.
  */
 export class Discovery {
+  /** Paths at which other threads hang, to keep away from: of search directories or entries of them. */
+  hanging: ReadonlySet<string> = new Set()
   readonly #places: SearchPlaces
+  readonly #whereabouts: Whereabouts
   readonly #known = new Map<string, Known>()
   readonly #listings = new Map<string, Listing>()
   /** What was found last in each search directory, and of them all. */
@@ -84,8 +73,9 @@ export class Discovery {
   readonly #buffer = Buffer.allocUnsafeSlow(65536)
   #status = new FileStatus()
 
-  constructor(places: SearchPlaces) {
+  constructor(places: SearchPlaces, whereabouts = new Whereabouts()) {
     this.#places = places
+    this.#whereabouts = whereabouts
   }
 
   /** All images; the same array as last time when nothing has changed. Throws when a search directory cannot be read. */
@@ -102,13 +92,13 @@ export class Discovery {
     return this.#last
   }
 
-  /** The image of a name; undefined when there is none. Throws as list(). */
+  /** The image of a name; undefined when there is none. Throws as list(), and EBUSY for one at which another thread hangs. */
   find(name: string): Image | undefined {
     if (!isValidImageName(name)) return undefined
     if (this.#known.size > this.#last.length + MOST_UNLISTED) this.#known.clear()
     this.#mounts.clear()
     for (const directory of this.#places.search) {
-      const image = withPlace(directory, (place) => this.#findIn(place, name))
+      const image = this.#withPlace(directory, (place) => this.#findIn(place, name))
       if (image !== undefined) return image
     }
     return name === HOST_IMAGE ? this.#hostImages()[0] : undefined
@@ -116,7 +106,7 @@ export class Discovery {
 
   /** The images in a search directory; the same array as last time when nothing has changed. */
   #imagesIn(directory: string): readonly Image[] {
-    const listing = withPlace(directory, (place) => {
+    const listing = this.#withPlace(directory, (place) => {
       const last = this.#listings.get(directory)
       const raw = readAllEntries(place.fd, this.#buffer)
       const isSame = last?.path === place.path && last.raw.equals(raw)
@@ -141,6 +131,7 @@ export class Discovery {
     for (const suffix of SUFFIXES) {
       const entry = entryOf(place, name + suffix, true)
       if (entry.bytes.length > 256) continue
+      this.#requireAnswers(entry.path)
       const image = this.#imageAt(place, entry, (entry, kind) =>
         mayBe(entry, kind) && !(suffix === '' && name.endsWith('.v')) ? { image: name, suffix } : undefined
       )
@@ -151,6 +142,8 @@ export class Discovery {
 
   /** The image that an entry stands for, `read` saying what its name means for a file of its kind. */
   #imageAt({ fd }: Place, entry: Entry, read: Read): Image | undefined {
+    if (this.hanging.has(entry.path)) return undefined
+    this.#whereabouts.enterEntry(entry.bytes)
     const known = this.#known.get(entry.path)
     try {
       if (!this.#status.tryRead(fd, entry.bytes)) return undefined
@@ -174,6 +167,7 @@ export class Discovery {
   /** The host, where it is one of the images. */
   #hostImages(): readonly Image[] {
     if (this.#places.scope !== 'system') return NONE
+    this.#whereabouts.enterPlace('/')
     this.#status.read(AT_FDCWD, ROOT)
     const host = this.#imageOf(HOST_IMAGE, '/', '/')
     if (this.#host[0] !== host) this.#host = host === undefined ? NONE : [host]
@@ -219,50 +213,26 @@ export class Discovery {
     return readOnly
   }
 
+  #withPlace<T>(directory: string, work: (place: Place) => T): T | undefined {
+    this.#requireAnswers(directory)
+    this.#whereabouts.enterPlace(directory)
+    return withPlace(directory, (place) => {
+      this.#requireAnswers(place.path)
+      this.#whereabouts.enterPlace(place.path)
+      return work(place)
+    })
+  }
+
+  #requireAnswers(path: string): void {
+    if (this.hanging.has(path)) throw systemError(os.errno.EBUSY, 'search', path)
+  }
+
   /** Forgets what is gone, so that no more is known than there is. */
   #forgetMissing(): void {
     const present = new Set(['/'])
     for (const { entries } of this.#listings.values()) for (const { path } of entries) present.add(path)
     for (const path of this.#known.keys()) if (!present.has(path)) this.#known.delete(path)
   }
-}
-
-/** Does something with a search directory; undefined when it is missing. */
-function withPlace<T>(directory: string, work: (place: Place) => T): T | undefined {
-  // Most of them are missing on most hosts, which an error would tell, but slowly.
-  if (fs.statSync(directory, { throwIfNoEntry: false }) === undefined) return undefined
-  const fd = openIfThere(directory)
-  if (fd === undefined) return undefined
-  try {
-    return work({ fd, path: fs.realpathSync.native(directory) })
-  } finally {
-    closeFd(fd)
-  }
-}
-
-function openIfThere(directory: string): number | undefined {
-  try {
-    return fs.openSync(directory, fs.constants.O_DIRECTORY)
-  } catch (error) {
-    if (isSystemError(error) && error.code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-function entryOf(place: Place, name: string, isLink: boolean): Entry {
-  return { name, bytes: nameOf(name), path: place.path === '/' ? `/${name}` : `${place.path}/${name}`, isLink }
-}
-
-/** The entries that may be images, by their names alone. */
-function entriesIn(place: Place, raw: Buffer): Entry[] {
-  const entries: Entry[] = []
-  forEachOf(raw, raw.length, (bytes, type) => {
-    const name = bytes.toString('utf8', 0, bytes.indexOf(0))
-    // Unfinished downloads.
-    if (name.startsWith('.sysupdate.') || !isValidImageName(name)) return
-    entries.push(entryOf(place, name, type === DT_LNK || type === DT_UNKNOWN))
-  })
-  return entries
 }
 
 /** Where several entries of a directory stand for one name, that which find() would find is it. */

@@ -128,11 +128,10 @@ export class FileStatus {
   }
 }
 
-/** Whether an open file (O_PATH will do) is on a mount or a file system that is read-only. */
+/** Whether an open file (O_PATH will do) is on a mount or a file system that says it is read-only. */
 export function isOnReadOnlyMount(fd: number): boolean {
   const status = Buffer.alloc(120)
-  checked(c.fstatfs(fd, status), 'fstatfs')
-  return (status.readUInt32LE(FLAGS_OF_STATFS) & READ_ONLY) !== 0
+  return c.fstatfs(fd, status) === 0 && (status.readUInt32LE(FLAGS_OF_STATFS) & READ_ONLY) !== 0
 }
 
 /** An extended attribute, links followed; undefined when it is longer than `limit` bytes, not there or not to be had. */
