@@ -30,7 +30,11 @@ export class MachinedError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    // Where it came from says nothing that the message does not, and takes as long to find out as all else of a refused call.
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
     super(message, options)
+    Error.stackTraceLimit = limit
     this.name = 'MachinedError'
     this.code = code
   }
@@ -140,9 +144,11 @@ const texts: Readonly<Record<string, string>> = {
 }
 
 /** libuv's own map lacks some of the kernel's errors, EBADMSG among them; the C library's is whole. */
+const errnoNames = new Map<number, string>()
+for (const [name, errno] of Object.entries(constants.errno)) if (!errnoNames.has(errno)) errnoNames.set(errno, name)
+
 function errnoName(errno: number): string {
-  const found = Object.entries(constants.errno).find(([, value]) => value === errno)
-  return found?.[0] ?? `E${String(errno)}`
+  return errnoNames.get(errno) ?? `E${String(errno)}`
 }
 
 /** strerror(3) of an errno name such as `ENOENT`. */
