@@ -2,6 +2,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   statSync,
@@ -129,6 +130,19 @@ t.test('the directory', async (t) => {
     })
     t.equal(readFileSync(join(path, 'm'), 'utf8'), before)
     t.ok(lstatSync(join(path, 'unit:u.service')).isSymbolicLink())
+  })
+
+  await t.test('a link that a machine of before has left is replaced', async (t) => {
+    const link = join(path, 'unit:left.service')
+    symlinkSync('gone', link)
+    const heir = machine({ name: 'heir' }, { unit: 'left.service' })
+    directory.save(heir)
+    t.equal(readlinkSync(link), 'heir')
+    t.notOk(readdirSync(path).some((name) => name.startsWith('.#')))
+    directory.save(heir)
+    t.equal(readlinkSync(link), 'heir')
+    directory.remove(heir)
+    t.throws(() => readlinkSync(link), { code: 'ENOENT' })
   })
 
   await t.test('removal takes the link along, but not one that names another machine', async (t) => {
