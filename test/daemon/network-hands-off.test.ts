@@ -132,13 +132,53 @@ t.test('where systemd-networkd runs, the links are its own', async (t) => {
   t.notOk(await hasAddress('c4'))
 })
 
-t.test('with Manage=yes they are taken over from it', async (t) => {
+/** Follows links and addresses in the network that `enter` leads to; what is returned gives all that was seen till then. */
+async function follow(...enter: string[]): Promise<() => Promise<string[]>> {
+  const monitor = host.spawn([...enter, 'ip', '-o', 'monitor', 'link', 'address'])
+  let text = ''
+  monitor.stdout.setEncoding('utf8').on('data', (more: string) => (text += more))
+  const hasSeen = async (mtu: number): Promise<boolean> => {
+    await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', String(mtu)])
+    return text.includes(`mtu ${mtu} `)
+  }
+  await host.waitFor(async () => (await hasSeen(64_000)) || hasSeen(64_001), 'the monitor to follow')
+  return async () => {
+    await host.waitFor(() => hasSeen(65_536), 'the monitor to have shown all')
+    monitor.kill()
+    return text.split('\n')
+  }
+}
+
+t.test('with Manage=yes they are taken over from it, and neither link nor address flaps', async (t) => {
+  const enter = ['nsenter', '--net', '--target', await client.leader('c4'), '--']
+  const isUp = async (): Promise<boolean> =>
+    (await client.output('ip', '-o', 'link', 'show', 'dev', 've-c4')).includes(' state UP ')
+  // In there nobody has put it up yet, without which the host's end has no carrier.
+  await host.run([...enter, 'ip', 'link', 'set', 'host0', 'up'])
+  await host.waitFor(isUp, 'the link to be up')
+  const [outside, inside] = [await follow(), await follow(...enter)]
   await manage('yes')
   await host.waitFor(() => hasAddress('c4'), 'the machine to have an address of ours')
   t.match(await client.output('ip', '-o', 'link', 'show', 'dev', 've-c4'), /master machines0/)
   await host.waitFor(
     async () => (await setupState('ve-c4')) === 'unmanaged',
     'systemd-networkd to leave the link alone'
+  )
+  const isDown = (line: string): boolean => /state (?:DOWN|LOWERLAYERDOWN)|NO-CARRIER|^Deleted \d+: ve-c4@/.test(line)
+  const events = await outside()
+  t.ok(
+    events.some((line) => line.includes(' ve-c4@') && line.includes('master machines0')),
+    'it came to the bridge'
+  )
+  t.strictSame(
+    events.filter((line) => line.includes(' ve-c4@') && isDown(line)),
+    [],
+    'the link never went down'
+  )
+  t.strictSame(
+    (await inside()).filter((line) => line.includes('host0') && (isDown(line) || /^Deleted.* global/.test(line))),
+    [],
+    'nor did an address go that was given'
   )
   const protocols = await netlinkProtocols()
   t.ok(protocols.includes('0') && protocols.includes('12'), 'now there are sockets')
