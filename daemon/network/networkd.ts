@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
-import type { Connection } from '../bus/connection.ts'
+import { type Connection, isDBusError } from '../bus/connection.ts'
 import { followName } from '../bus/name-owner.ts'
 import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
 
@@ -10,11 +10,15 @@ const RUNTIME_DIRECTORY = '/run/systemd/network'
 const OUR_FILE = '79-machined.network'
 const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/systemd/network`)
 const LIMIT = 256 * 1024
+const NO_AUTO_START = 2
+/** What the bus says when nobody has the name. */
+const ABSENCES = ['ServiceUnknown', 'NameHasNoOwner'].map((name) => `org.freedesktop.DBus.Error.${name}`)
 
 /** The host's systemd-networkd: whether it runs, and what it is told about our links (networking.md 7.8). */
 export class Networkd {
   readonly #connection: Connection
-  #runs = false
+  /** Undefined as long as nobody follows it. */
+  #runs: boolean | undefined
   #text: string | undefined
 
   constructor(connection: Connection) {
@@ -29,7 +33,7 @@ export class Networkd {
   }
 
   get runs(): boolean {
-    return this.#runs
+    return this.#runs === true
   }
 
   /**
@@ -49,19 +53,23 @@ export class Networkd {
       mkdirSync(RUNTIME_DIRECTORY, { recursive: true, mode: 0o755 })
       writeFileAtomically(path, text, 0o644)
     }
-    if (this.#runs) await this.#reload()
+    // A daemon that is to manage nothing takes away the file of one before, and follows nobody.
+    if (this.#runs !== false) await this.#reload()
   }
 
   /** Whether a file of an administrator is for a veth of that name, and comes before ours. */
   isConfigured(name: string): boolean {
-    return this.#runs && administratorsFiles().some((path) => matches(path, name))
+    return this.runs && administratorsFiles().some((path) => matches(path, name))
   }
 
   async #reload(): Promise<void> {
     const manager = { path: '/org/freedesktop/network1', interface: `${NAME}.Manager` }
-    await this.#connection.call({ destination: NAME, ...manager, member: 'Reload' }).catch((error: unknown) => {
+    try {
+      await this.#connection.call({ destination: NAME, ...manager, member: 'Reload', flags: NO_AUTO_START })
+    } catch (error) {
+      if (isDBusError(error) && ABSENCES.includes(error.type)) return
       log.warn({ err: error }, 'Failed to make systemd-networkd leave links of machines alone')
-    })
+    }
   }
 }
 

@@ -183,3 +183,10 @@ t.test('with Manage=yes they are taken over from it, and neither link nor addres
   const protocols = await netlinkProtocols()
   t.ok(protocols.includes('0') && protocols.includes('12'), 'now there are sockets')
 })
+
+t.test('with Manage=no what was ours is given back to it', async () => {
+  await manage('no')
+  const isTaken = async (): Promise<boolean> => (await setupState('ve-c4')).startsWith('configur')
+  await host.waitFor(isTaken, 'systemd-networkd to take the link')
+  await host.waitFor(async () => (await traces()).length === 0, 'nothing of ours to be left')
+})
