@@ -195,8 +195,7 @@ export class Networks {
       this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
       this.#tune(attachment)
       this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket)
-      // The rules first: what takes longest is to start nft(8), which can be waited for meanwhile.
-      await Promise.all([this.#update(), setImmediate().then(() => this.#links.address(attachment))])
+      await Promise.all([this.#update(), this.#links.address(attachment)])
     } catch (error) {
       await rollback.undo()
       throw error
