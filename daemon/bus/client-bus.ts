@@ -55,6 +55,14 @@ export function isDBusError(error: unknown): error is DBusError {
   return error instanceof classes.DBusError
 }
 
+/** The flag of a call that is to start nobody. */
+export const NO_AUTO_START = 2
+/** What the bus says when nobody has a name. */
+export const NO_OWNER_ERRORS: readonly string[] = [
+  'org.freedesktop.DBus.Error.ServiceUnknown',
+  'org.freedesktop.DBus.Error.NameHasNoOwner'
+]
+
 /** The fields of dbus-next's Message that go on the wire. */
 export function fieldsOf(message: ClientMessage): Omit<BusMessage, 'fds'> {
   const { type, flags, serial, path, interface: interfaceName, member, destination, signature, body } = message

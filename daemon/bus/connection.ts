@@ -19,7 +19,7 @@ import { closeAll, connectBusSocket, Transport, type TransportOptions } from './
 export type { CallRequest, OutgoingMessage } from './outgoing.ts'
 export type { SignalMatch } from './subscriptions.ts'
 export { takeFd } from './transport.ts'
-export { dbusError, isDBusError, type DBusError } from './client-bus.ts'
+export { dbusError, isDBusError, NO_AUTO_START, NO_OWNER_ERRORS, type DBusError } from './client-bus.ts'
 
 const [callType, errorType, signalType] = [1, 3, 4] as const
 

@@ -1,6 +1,6 @@
 import { dupFd } from '../linux/libc.ts'
 import { Variant } from './client-bus.ts'
-import { type Connection, isDBusError } from './connection.ts'
+import { type Connection, isDBusError, NO_OWNER_ERRORS } from './connection.ts'
 
 /** Who wants something: a connection to the bus by its unique name, or a process by a pidfd that stays ours, with its user. */
 export type PolkitSubject = { readonly busName: string } | { readonly pidfd: number; readonly uid: number }
@@ -37,8 +37,7 @@ const denials: ReadonlySet<unknown> = new Set([
   'org.freedesktop.PolicyKit1.Error.Failed',
   'org.freedesktop.PolicyKit1.Error.Cancelled',
   'org.freedesktop.PolicyKit1.Error.NotAuthorized',
-  'org.freedesktop.DBus.Error.ServiceUnknown',
-  'org.freedesktop.DBus.Error.NameHasNoOwner',
+  ...NO_OWNER_ERRORS,
   'org.freedesktop.systemd1.NoSuchUnit'
 ])
 

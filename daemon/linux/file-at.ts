@@ -13,6 +13,13 @@ export interface Entry {
   readonly name: Buffer
 }
 
+/** read(2) as the C library has it: -1 for a failure. */
+export const read = declare<(fd: number, into: Buffer, size: number) => number>('read', 'long', [
+  'int',
+  'void *',
+  'size_t'
+])
+
 const c = {
   openat: declare<(fd: number, name: Buffer, flags: number, mode: number) => number>('openat', 'int', [
     'int',
@@ -84,7 +91,6 @@ const c = {
     'void *',
     'size_t'
   ]),
-  read: declare<(fd: number, into: Buffer, size: number) => number>('read', 'long', ['int', 'void *', 'size_t']),
   write: declare<(fd: number, from: Buffer, size: number) => number>('write', 'long', ['int', 'void *', 'size_t']),
   lseek: declare<(fd: number, offset: number, whence: number) => number>('lseek', 'int64_t', ['int', 'int64_t', 'int']),
   ftruncate: declare<(fd: number, size: number) => number>('ftruncate', 'int', ['int', 'int64_t']),
@@ -244,7 +250,7 @@ export function readEntries(fd: number, into: Buffer): number {
 
 /** read(2) of at most `size` bytes. */
 export function readInto(fd: number, into: Buffer, size: number): number {
-  return checked(c.read(fd, into, size), 'read')
+  return checked(read(fd, into, size), 'read')
 }
 
 /** write(2) of all `size` bytes. */

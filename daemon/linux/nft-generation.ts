@@ -6,7 +6,8 @@ import { parseAttributes } from './rtnetlink.ts'
 /** The message that ends a transaction of nf_tables(7). */
 export const NEWGEN = 0x0a0f
 const GETGEN = 0x0a10
-const NFGENMSG_LENGTH = 4
+/** What comes before the attributes of each message about rules. */
+export const NFGENMSG_LENGTH = 4
 const NFTA_GEN_ID = 1
 
 /** A socket for requests about rules, of the network namespace that the thread is in. Throws NotSupported without nf_tables. */

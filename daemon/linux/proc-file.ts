@@ -1,11 +1,9 @@
 import { constants as os } from 'node:os'
 import { systemError } from '../base/errors.ts'
+import { read } from './file-at.ts'
 import { checked, closeFd, declare } from './libc.ts'
 
-const c = {
-  open: declare<(path: string, flags: number) => number>('open', 'int', ['str', 'int']),
-  read: declare<(fd: number, data: Buffer, size: number) => number>('read', 'long', ['int', 'void *', 'size_t'])
-}
+const open = declare<(path: string, flags: number) => number>('open', 'int', ['str', 'int'])
 
 const O_RDONLY_CLOEXEC = 0x80000
 const FIRST_SIZE = 64 * 1024
@@ -18,11 +16,11 @@ let scratch: Buffer | undefined
  * as fast as by way of Node. Throws SystemError, EFBIG for one of more than `limit` bytes.
  */
 export function readProcFile(path: string, limit: number): string {
-  const fd = checked(c.open(path, O_RDONLY_CLOEXEC), 'open', path)
+  const fd = checked(open(path, O_RDONLY_CLOEXEC), 'open', path)
   try {
     let buffer = (scratch ??= Buffer.allocUnsafeSlow(FIRST_SIZE))
     for (let length = 0; ;) {
-      const more = checked(c.read(fd, buffer.subarray(length), buffer.length - length), 'read', path)
+      const more = checked(read(fd, buffer.subarray(length), buffer.length - length), 'read', path)
       length += more
       if (length > limit) throw systemError(os.errno.EFBIG, 'read', path)
       if (more === 0) return buffer.toString('utf8', 0, length)

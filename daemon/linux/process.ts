@@ -100,7 +100,7 @@ export class PidRef {
 
 /**
  * A second pidfd of a process. Not the same open file where that can be had: epoll(7) takes one no more than 500 times, and
- * somebody can be the supervisor of more machines than that.
+ * one that watches exits (exit-watch.ts) may get the pidfds of more machines than that from one caller.
  */
 function reopen(pid: number, pidfd: number): number {
   try {

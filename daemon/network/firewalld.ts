@@ -1,10 +1,9 @@
-import { isDBusError, type Connection } from '../bus/connection.ts'
+import { isDBusError, NO_AUTO_START, type Connection } from '../bus/connection.ts'
 import { followName } from '../bus/name-owner.ts'
 import { log } from '../base/log.ts'
 
 const NAME = 'org.fedoraproject.FirewallD1'
 const PATH = '/org/fedoraproject/FirewallD1'
-const NO_AUTO_START = 0x2
 /** The one that we install, and firewalld's own for where it has not read ours yet. */
 const ZONES = ['machined', 'trusted']
 

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
-import { type Connection, isDBusError } from '../bus/connection.ts'
+import { type Connection, isDBusError, NO_AUTO_START, NO_OWNER_ERRORS } from '../bus/connection.ts'
 import { followName } from '../bus/name-owner.ts'
 import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
 
@@ -10,9 +10,6 @@ const RUNTIME_DIRECTORY = '/run/systemd/network'
 const OUR_FILE = '79-machined.network'
 const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/systemd/network`)
 const LIMIT = 256 * 1024
-const NO_AUTO_START = 2
-/** What the bus says when nobody has the name. */
-const ABSENCES = ['ServiceUnknown', 'NameHasNoOwner'].map((name) => `org.freedesktop.DBus.Error.${name}`)
 
 /** The host's systemd-networkd: whether it runs, and what it is told about our links (networking.md 7.8). */
 export class Networkd {
@@ -67,7 +64,7 @@ export class Networkd {
     try {
       await this.#connection.call({ destination: NAME, ...manager, member: 'Reload', flags: NO_AUTO_START })
     } catch (error) {
-      if (isDBusError(error) && ABSENCES.includes(error.type)) return
+      if (isDBusError(error) && NO_OWNER_ERRORS.includes(error.type)) return
       log.warn({ err: error }, 'Failed to make systemd-networkd leave links of machines alone')
     }
   }

@@ -1,7 +1,7 @@
 import { log } from '../base/log.ts'
 import { KernelEvents, type KernelEvent } from '../linux/netlink-events.ts'
 import { NETLINK_NETFILTER } from '../linux/netlink-request.ts'
-import { generationOf, NEWGEN } from '../linux/nft-generation.ts'
+import { generationOf, NEWGEN, NFGENMSG_LENGTH } from '../linux/nft-generation.ts'
 import { parseAttributes } from '../linux/rtnetlink.ts'
 import { TABLE } from './firewall-document.ts'
 import { OFFERED_CHAINS } from './iptables.ts'
@@ -16,7 +16,6 @@ const CHAIN_NAMES: ReadonlyMap<number, number> = new Map([
   [NEWCHAIN, 3],
   [DELRULE, 2]
 ])
-const NFGENMSG_LENGTH = 4
 /** What events of our tables begin with, whether of chains, rules, sets or elements: NFTA_TABLE_NAME and its like. */
 const OURS = Buffer.from(`\x0d\0\x01\0${TABLE}\0`, 'latin1')
 
