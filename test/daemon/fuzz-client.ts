@@ -3,6 +3,7 @@ import { closeFd } from '../../daemon/linux/libc.ts'
 import { Poll } from '../../daemon/linux/poll.ts'
 import { connectUnix, MessageReceiver, sendMessage } from '../../daemon/linux/unix-socket.ts'
 import { VALID_CALLS } from './fuzz-calls.ts'
+import { pick, randomOf, type Random } from './seeded-random.ts'
 
 // Sends mutated Varlink calls; runs inside the test host, see fuzz.test.ts.
 //
@@ -16,23 +17,7 @@ const MOST_OF_CONNECTION = 200
 const MOST_LEVELS = 128
 const PATIENCE_MS = 20_000
 
-type Random = () => number
 type Value = null | boolean | number | string | Value[] | { [key: string]: Value }
-
-/** Numbers from 0 to 1, the same again for the same seed (mulberry32, public domain). */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-function pick<T>(random: Random, items: readonly T[]): T {
-  return items[Math.floor(random() * items.length)] as T
-}
 
 const STRANGE: readonly Value[] = [
   null,

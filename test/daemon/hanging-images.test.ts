@@ -2,7 +2,7 @@ import t from 'tap'
 import { TestHost, type RunResult } from '../host/host.ts'
 import { Client } from './client.ts'
 import { HangingMount } from './hanging-mount.ts'
-import { daemonPid } from './stress.ts'
+import { daemonPid, threadCount } from './stress.ts'
 
 // Images on file systems that never answer: what is asked of others is answered meanwhile.
 
@@ -25,14 +25,9 @@ async function listed(): Promise<string[]> {
   return lines.map((line) => line.split(' ')[0] ?? '').filter((name) => name !== '')
 }
 
-/** Threads of the daemon. */
-async function threads(): Promise<number> {
-  return Number(await client.output('sh', '-c', 'ls /proc/$0/task | wc -l', String(await daemonPid(host))))
-}
-
 t.test('while a file system does not answer, images on others are served', async (t) => {
   t.equal((await osRelease('good')).stdout, GOOD)
-  const before = await threads()
+  const before = await threadCount(host)
   const [stuck, deep] = await Promise.all([
     HangingMount.start(host, '1', `${POOL}/stuck`, 'directory'),
     HangingMount.start(host, '1', `${POOL}/deep/etc`, 'directory')
@@ -77,5 +72,5 @@ t.test('while a file system does not answer, images on others are served', async
   await host.waitFor(async () => (await client.call('GetImage', 's', 'stuck')).exitCode === 0, 'it to be there again')
   t.equal((await osRelease('deep')).stdout, GOOD)
   t.ok((await listed()).includes('stuck'))
-  await host.waitFor(async () => (await threads()) <= before + 1, 'the threads that hung to end')
+  await host.waitFor(async () => (await threadCount(host)) <= before + 1, 'the threads that hung to end')
 })

@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
-import { daemonPid, openDescriptors } from './stress.ts'
+import { pick, randomOf } from './seeded-random.ts'
+import { daemonPid, openDescriptors, threadCount } from './stress.ts'
 
 // Containers of systemd-nspawn that come and go in a random order leave nothing of their networks behind (issue 6).
 
@@ -13,14 +14,7 @@ const MOST_AT_ONCE = 30
 const LANES = 6
 const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31)
 
-/** A small random generator (mulberry32), so that an order can be had once more. */
-let randomState = seed
-function random(below: number): number {
-  randomState = (randomState + 0x6d2b79f5) | 0
-  let bits = Math.imul(randomState ^ (randomState >>> 15), 1 | randomState)
-  bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits
-  return ((bits ^ (bits >>> 14)) >>> 0) % below
-}
+const random = randomOf(seed)
 
 const host = await TestHost.start()
 t.teardown(() => host.stop())
@@ -57,15 +51,15 @@ function order(containers: number, left: number): Step[] {
   const steps: Step[] = []
   const running: string[] = []
   for (let started = 0; started < containers || running.length > left;) {
-    if (started < containers && running.length < MOST_AT_ONCE && random(2) === 0) {
+    if (started < containers && running.length < MOST_AT_ONCE && random() < 0.5) {
       const free = Array.from({ length: NAMES }, (_, index) => `m${index}`).filter((name) => !running.includes(name))
-      const name = free[random(free.length)] ?? ''
+      const name = pick(random, free)
       running.push(name)
       steps.push({ name, text: START })
       started++
     } else if (running.length > 0) {
-      const [name = ''] = running.splice(random(running.length), 1)
-      steps.push({ name, text: ENDS[random(ENDS.length)] ?? '' })
+      const [name = ''] = running.splice(running.indexOf(pick(random, running)), 1)
+      steps.push({ name, text: pick(random, ENDS) })
     }
   }
   return steps
@@ -109,10 +103,6 @@ function state(): Promise<string> {
   )
 }
 
-async function threads(): Promise<number> {
-  return (await client.output('ls', `/proc/${await daemonPid(host)}/task`)).split('\n').length
-}
-
 async function leases(): Promise<Map<string, string>> {
   const file = await client.output('cat', '/var/lib/machined/network/machines0.json')
   const { leases } = JSON.parse(file) as { leases: { name: string; ip4: string; ip6: string }[] }
@@ -154,7 +144,7 @@ t.test(`${CONTAINERS} containers that start and stop in a random order (SEED=${s
   }
   await take(order(2 * LANES, 0))
   await allGone()
-  const before = { state: await state(), descriptors: await openDescriptors(host), threads: await threads() }
+  const before = { state: await state(), descriptors: await openDescriptors(host), threads: await threadCount(host) }
   const early = await leases()
 
   const steps = order(CONTAINERS, MOST_AT_ONCE / 2)
@@ -162,13 +152,13 @@ t.test(`${CONTAINERS} containers that start and stop in a random order (SEED=${s
   await take(steps)
   await onlyTheseHave(t, left(steps))
   const amid = await leases()
-  await take(left(steps).map((name) => ({ name, text: ENDS[random(ENDS.length)] ?? '' })))
+  await take(left(steps).map((name) => ({ name, text: pick(random, ENDS) })))
   await allGone()
 
   t.equal(await daemonPid(host), pid)
   t.equal(await state(), before.state, 'no link, address, route, rule or file is left')
   await host.waitFor(async () => (await openDescriptors(host)) <= before.descriptors, 'descriptors to be closed')
-  t.ok((await threads()) <= before.threads, 'nor a thread')
+  t.ok((await threadCount(host)) <= before.threads, 'nor a thread')
   const late = await leases()
   t.equal(new Set(late.values()).size, late.size, 'each name has addresses of its own')
   for (const known of [early, amid]) for (const [name, addresses] of known) t.equal(late.get(name), addresses, name)

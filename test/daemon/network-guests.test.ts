@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { followLinks } from './link-monitor.ts'
 
 // What machines see of their network while they start and while systemd-networkd runs in them or on the host: nothing
 // that they have goes away (networking.md 2.3, 2.4, 7.1, 7.3).
@@ -36,38 +37,14 @@ async function leaseOf(name: string): Promise<string[]> {
   return lease === undefined ? [] : [lease.ip4, lease.ip6]
 }
 
-/** Follows what happens to links, addresses and routes; `lost` gives what of them went away or down. */
-function monitor(...enter: string[]): { lost: () => string[]; text: () => string; stop: () => void } {
-  const child = host.spawn([...enter, 'ip', '-o', 'monitor', 'link', 'address', 'route'])
-  let text = ''
-  child.stdout.setEncoding('utf8').on('data', (more: string) => (text += more))
-  const isLoss = (line: string): boolean => /^Deleted|state (?:DOWN|LOWERLAYERDOWN)|NO-CARRIER/.test(line)
-  return {
-    text: () => text,
-    lost: () => text.split('\n').filter((line) => isLoss(line) && !/ff00::|multicast/.test(line)),
-    stop: () => child.kill()
-  }
-}
-
-/** An event that `monitor` shows after all that were there before it. */
-async function mark(seen: { text: () => string }, ...enter: string[]): Promise<void> {
-  await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', '65000'])
-  await host.waitFor(() => seen.text().includes('mtu 65000'), 'the monitor to have seen all')
-  await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', '65536'])
-}
-
 async function losesNothing(t: Test, enter: readonly string[], work: () => Promise<unknown>): Promise<void> {
-  const seen = monitor(...enter)
-  let mtu = 64000
-  const follows = async (): Promise<boolean> => {
-    await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', String(mtu++)])
-    return seen.text().includes('mtu 640')
-  }
-  await host.waitFor(follows, 'the monitor to follow')
+  const seen = await followLinks(host, ...enter)
   await work()
-  await mark(seen, ...enter)
-  seen.stop()
-  t.strictSame(seen.lost(), [])
+  const isLoss = (line: string): boolean => /^Deleted|state (?:DOWN|LOWERLAYERDOWN)|NO-CARRIER/.test(line)
+  t.strictSame(
+    (await seen()).filter((line) => isLoss(line) && !/ff00::|multicast/.test(line)),
+    []
+  )
 }
 
 t.test('the first process of a container finds its addresses', async (t) => {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { followLinks } from './link-monitor.ts'
 
 // What the daemon leaves alone: links that others see to, and all of them where that is configured (networking.md 7.2, 7.5).
 
@@ -132,23 +133,6 @@ t.test('where systemd-networkd runs, the links are its own', async (t) => {
   t.notOk(await hasAddress('c4'))
 })
 
-/** Follows links and addresses in the network that `enter` leads to; what is returned gives all that was seen till then. */
-async function follow(...enter: string[]): Promise<() => Promise<string[]>> {
-  const monitor = host.spawn([...enter, 'ip', '-o', 'monitor', 'link', 'address'])
-  let text = ''
-  monitor.stdout.setEncoding('utf8').on('data', (more: string) => (text += more))
-  const hasSeen = async (mtu: number): Promise<boolean> => {
-    await host.run([...enter, 'ip', 'link', 'set', 'lo', 'mtu', String(mtu)])
-    return text.includes(`mtu ${mtu} `)
-  }
-  await host.waitFor(async () => (await hasSeen(64_000)) || hasSeen(64_001), 'the monitor to follow')
-  return async () => {
-    await host.waitFor(() => hasSeen(65_536), 'the monitor to have shown all')
-    monitor.kill()
-    return text.split('\n')
-  }
-}
-
 t.test('with Manage=yes they are taken over from it, and neither link nor address flaps', async (t) => {
   const enter = ['nsenter', '--net', '--target', await client.leader('c4'), '--']
   const isUp = async (): Promise<boolean> =>
@@ -156,7 +140,7 @@ t.test('with Manage=yes they are taken over from it, and neither link nor addres
   // In there nobody has put it up yet, without which the host's end has no carrier.
   await host.run([...enter, 'ip', 'link', 'set', 'host0', 'up'])
   await host.waitFor(isUp, 'the link to be up')
-  const [outside, inside] = [await follow(), await follow(...enter)]
+  const [outside, inside] = [await followLinks(host), await followLinks(host, ...enter)]
   await manage('yes')
   await host.waitFor(() => hasAddress('c4'), 'the machine to have an address of ours')
   t.match(await client.output('ip', '-o', 'link', 'show', 'dev', 've-c4'), /master machines0/)

@@ -47,6 +47,11 @@ export async function openDescriptors(host: TestHost): Promise<number> {
   return (await host.run(['ls', `/proc/${await daemonPid(host)}/fd`])).stdout.split('\n').length
 }
 
+/** How many threads the daemon has. */
+export async function threadCount(host: TestHost): Promise<number> {
+  return (await host.run(['ls', `/proc/${await daemonPid(host)}/task`])).stdout.split('\n').length
+}
+
 /** The daemon's resident memory in MiB. */
 export async function residentMemory(host: TestHost): Promise<number> {
   const status = await host.readFile(`/proc/${await daemonPid(host)}/status`)
