@@ -17,8 +17,21 @@ let handleSize: number | undefined
 /** All live handles by address: the C callbacks know only that, and an entry keeps the handle's memory from being freed. */
 const polls = new Map<bigint, Poll>()
 
+/**
+ * From Node 26 on, ticks and promises do not run after what C has called, but only after a callback of Node's own: an
+ * immediate is the next one.
+ */
+let isFollowed = false
+
+function runTicks(): void {
+  if (isFollowed) return
+  isFollowed = true
+  setImmediate(() => (isFollowed = false))
+}
+
 /** An exception must not leave a function that C called; it surfaces as an uncaught one right after. */
 function guarded(run: () => void): void {
+  runTicks()
   try {
     run()
   } catch (error) {
