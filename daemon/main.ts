@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readCommandLine } from './command-line.ts'
+import { compileEarly } from './base/early-compilation.ts'
 import { log, useEnvironment, useSink } from './base/log.ts'
 import { version } from './base/version.ts'
 import { serve } from './api/dbus/serve.ts'
@@ -22,6 +23,7 @@ const NAME = 'org.freedesktop.machine1'
 /** The daemon's life, in the order of spec/dbus.md 1.2. What is asked of the bus on the way is awaited only at the end. */
 async function run(instance: Instance): Promise<void> {
   process.umask(0o022)
+  compileEarly()
   useEnvironment()
   if (stderrIsJournal()) logToJournal()
   process.on('exit', exitAtOnce)

@@ -59,6 +59,8 @@ const RECIPES: Readonly<Record<RootName, Recipe>> = {
     packages: [
       ...HOST_PACKAGES,
       'libstdc++6',
+      // Beside our own, for a test of newer versions.
+      'nodejs',
       'dbus-broker',
       'dbus-user-session',
       'libnss-systemd',
