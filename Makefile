@@ -26,7 +26,7 @@ help:
 	@echo 'make test       build, then run all tests (as root: those on a booted test host too)'
 	@echo 'make demo       boot a throw-away test host and show the daemon at work (root)'
 	@echo 'make shell      boot a throw-away test host and open a shell in it (root)'
-	@echo 'make bench      measure the daemon; with PART=debian13, copies or varlink only that part'
+	@echo 'make bench      measure the daemon; with PART=debian13, images, copies or varlink only that part'
 	@echo 'make policy     write dbus-policy/ anew from the method tables'
 	@echo 'make install    DESTDIR= PREFIX=/usr/local NODE=(the node in $$PATH)'
 	@echo 'make uninstall  take it out again and give back what install moved aside'

@@ -4,6 +4,7 @@ import { TestHost } from '../test/host/host.ts'
 import type { RootName } from '../test/host/root.ts'
 import type { Measurement } from './bench-client.ts'
 import { measureCopies } from './bench-copies.ts'
+import { measureImages } from './bench-images.ts'
 import type { Bench, Daemon } from './bench-turns.ts'
 import { measureOverVarlink } from './bench-varlink.ts'
 
@@ -24,7 +25,6 @@ const unit = 'systemd-machined.service'
 // Beside the daemon, so that it finds ../daemon/bus and the packages.
 const clientPath = '/usr/local/lib/machined/scripts/bench-client.cjs'
 const node = 'node'
-const manager = ['org.freedesktop.machine1', '/org/freedesktop/machine1', 'org.freedesktop.machine1.Manager']
 /** What is called with so many machines registered: the client's row and the table's name for it. */
 const stages = [
   { machines: 0, calls: { Ping: 'Ping' } },
@@ -42,22 +42,6 @@ const stages = [
 ] as const
 /** What is called of a container with users and a network of its own. */
 const callsInside = ['GetMachineOSRelease', 'GetMachineAddresses', 'OpenMachinePTY']
-/** What is called with a thousand images. */
-const callsOfImages = {
-  ListImages: 'ListImages, 1000 images',
-  GetImageOSRelease: 'GetImageOSRelease',
-  'GetAll of an image': 'GetAll of an image'
-}
-const makeImages = `
-  cd /var/lib/machines
-  mkdir -p bench-image/etc $(seq -f other-%g 999)
-  cp /etc/os-release bench-image/etc/`
-/** An image that is cloned and removed. */
-const makeManyFiles = `
-  for directory in $(seq 200); do
-    mkdir -p /var/lib/machines/many/$directory
-    (cd /var/lib/machines/many/$directory; head -c 102400 /dev/urandom | split -b 1024)
-  done`
 const mostMachines = 1000
 const rounds = 3
 const createCount = 50
@@ -187,39 +171,10 @@ async function measureAll(host: TestHost, leaders: readonly string[], table: Tab
     const perSecond = (await client(host, 'create', String(createCount))) as number
     table.add(daemon, `CreateMachine, ${createCount} at once`, 'machines/s', perSecond)
   })
-  await measureImages(host, table)
   await host.startContainer('bench', ['-U', '--network-veth'])
   await takeTurns(host, async (daemon) => {
     for (const method of callsInside) await measure(host, table, daemon, method, method)
   })
-}
-
-async function measureImages(host: TestHost, table: Table): Promise<void> {
-  await host.run(['sh', '-euc', makeImages])
-  await takeTurns(host, async (daemon) => {
-    for (const [method, name] of Object.entries(callsOfImages)) await measure(host, table, daemon, method, name)
-  })
-  await host.run(['sh', '-euc', 'rm -r /var/lib/machines/other-*'])
-  await measureClones(host, table)
-}
-
-async function measureClones(host: TestHost, table: Table): Promise<void> {
-  await host.run(['sh', '-euc', makeManyFiles])
-  const call = (...args: string[]): Promise<unknown> =>
-    host.run(['busctl', '--timeout=120', 'call', ...manager, ...args])
-  await takeTurns(host, async (daemon) => {
-    const take = async (name: string, ...args: string[]): Promise<void> => {
-      const start = performance.now()
-      await call(...args)
-      table.add(daemon, name, 'ms', performance.now() - start)
-    }
-    // As with other calls, what the first one starts is not counted.
-    await call('CloneImage', 'ssb', 'bench-image', 'small', 'false')
-    await call('RemoveImage', 's', 'small')
-    await take('CloneImage, 20,000 files', 'CloneImage', 'ssb', 'many', 'copy', 'false')
-    await take('RemoveImage, 20,000 files', 'RemoveImage', 's', 'copy')
-  })
-  await host.run(['rm', '-r', '/var/lib/machines/many'])
 }
 
 async function onDebian13(host: TestHost, table: Table): Promise<void> {
@@ -248,6 +203,7 @@ interface Part {
 /** What is measured, each on a host of its own. */
 const parts: Readonly<Record<string, Part>> = {
   debian13: { root: 'debian13', measure: onDebian13 },
+  images: { root: 'debian13', measure: (host, table) => measureImages(host, benchOn(host, table)) },
   copies: { root: 'debian13', measure: (host, table) => measureCopies(host, benchOn(host, table)) },
   varlink: { root: 'testing', measure: (host, table) => measureOverVarlink(host, benchOn(host, table)) }
 }
