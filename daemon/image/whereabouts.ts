@@ -26,9 +26,9 @@ export class Whereabouts {
     this.#name[0] = 0
   }
 
-  /** Says which name in it; it ends with a zero. */
-  enterEntry(name: Buffer): void {
-    this.#name.set(name)
+  /** Says which name in it: the one that starts somewhere in a buffer and ends with a zero. */
+  enterEntry(names: Buffer, start = 0): void {
+    for (let at = 0; at < NAME_LENGTH; at++) if ((this.#name[at] = names[start + at] ?? 0) === 0) break
   }
 
   /** The directory and, once it is one of those in there, the path of the entry. */

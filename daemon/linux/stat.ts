@@ -23,7 +23,7 @@ const c = {
 }
 
 /** All that is asked for: the basic fields, the time of birth, the number of the mount. */
-const MASK = 0x7ff | 0x800 | 0x1000
+export const STATX_MASK = 0x7ff | 0x800 | 0x1000
 const LENGTH = 256
 const ATTRIBUTES = 8
 const UID = 20
@@ -36,10 +36,17 @@ const BIRTH = 80
 const CTIME = 96
 const MTIME = 112
 const MOUNT = 144
+/** How long it is up to there, in words of 32 bits. */
+export const STATUS_WORDS = 38
 const BIRTH_KNOWN = 0x800
 const IMMUTABLE = 0x10
 const READ_ONLY = 1
 const FLAGS_OF_STATFS = 80
+const AT_EMPTY_PATH = 0x1000
+const NO_NAME = Buffer.alloc(1)
+/** The kernel's clock for time stamps stands still for a while, the stamps of FAT and of old ext file systems for seconds. */
+const CLOCK_TICK_US = 20_000n
+const COARSE_STEP_US = 2_100_000n
 
 export type FileKind = 'directory' | 'regular' | 'block' | 'other'
 const kinds: Readonly<Record<number, FileKind>> = { 0o040000: 'directory', 0o100000: 'regular', 0o060000: 'block' }
@@ -47,28 +54,36 @@ const kinds: Readonly<Record<number, FileKind>> = { 0o040000: 'directory', 0o100
 /** What is known of a file, read from the kernel's own structure as needed. Times are in microseconds since 1970. */
 export class FileStatus {
   readonly raw = Buffer.alloc(LENGTH)
-  /** The same bytes, for comparing, where each call into C++ would take longer than all of it. */
-  readonly #words = new Int32Array(this.raw.buffer, this.raw.byteOffset, LENGTH / 4)
+  /** The bytes that were asked for, for comparing, where each call into C++ would take longer than all of it. */
+  readonly words = new Int32Array(this.raw.buffer, this.raw.byteOffset, STATUS_WORDS)
 
   /** Looks at a name in an open directory, or at a path when it is absolute. The name ends with a zero. */
   read(directory: number, name: Buffer): void {
-    checked(statx(directory, name, 0, MASK, this.raw), 'statx')
+    checked(statx(directory, name, 0, STATX_MASK, this.raw), 'statx')
   }
 
   /** The same, but says whether there is such a file, where an error would cost more than the look. */
   tryRead(directory: number, name: Buffer): boolean {
-    const result = statx(directory, name, 0, MASK, this.raw)
+    const result = statx(directory, name, 0, STATX_MASK, this.raw)
     if (result === -1 && failedWith('ENOENT')) return false
     checked(result, 'statx')
     return true
   }
 
+  /** Looks at an open file. */
+  readOpen(fd: number): void {
+    checked(statx(fd, NO_NAME, AT_EMPTY_PATH, STATX_MASK, this.raw), 'statx')
+  }
+
+  /** Whether a file that changes after `now` (microseconds since 1970), or later, gets another time stamp for that. */
+  isSettled(now: bigint): boolean {
+    const { changed } = this
+    return changed < now - (changed % 1_000_000n === 0n ? COARSE_STEP_US : CLOCK_TICK_US)
+  }
+
   /** Whether nothing is different, leaving the time of last access aside. */
   equals(other: FileStatus): boolean {
-    const [own, others] = [this.#words, other.#words]
-    for (let at = 0; at < ATIME / 4; at++) if (own[at] !== others[at]) return false
-    for (let at = BIRTH / 4; at < LENGTH / 4; at++) if (own[at] !== others[at]) return false
-    return true
+    return isSameStatus(this.words, 0, other.words)
   }
 
   get kind(): FileKind {
@@ -126,6 +141,13 @@ export class FileStatus {
   #time(at: number): bigint {
     return this.raw.readBigInt64LE(at) * 1_000_000n + BigInt(Math.floor(this.raw.readUInt32LE(at + 8) / 1000))
   }
+}
+
+/** Whether the words of two statuses are the same, those of the first being some of many, leaving the time of last access aside. */
+export function isSameStatus(words: Int32Array, start: number, others: Int32Array): boolean {
+  for (let at = 0; at < ATIME / 4; at++) if (words[start + at] !== others[at]) return false
+  for (let at = BIRTH / 4; at < STATUS_WORDS; at++) if (words[start + at] !== others[at]) return false
+  return true
 }
 
 /** Whether an open file (O_PATH will do) is on a mount or a file system that says it is read-only. */

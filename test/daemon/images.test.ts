@@ -62,6 +62,35 @@ t.test('an entry that cannot be looked at hides no other', async (t) => {
   t.not((await client.call('GetImage', 's', 'loop-a')).exitCode, 0)
 })
 
+t.test('a list shows at once what was done to an image that has long been the same', async (t) => {
+  const image = '/var/lib/machines/long-the-same'
+  await host.run(['mkdir', image])
+  const row = async (): Promise<string | undefined> => {
+    const { stdout } = await client.call('ListImages')
+    return /"long-the-same" "directory" (\w+ \d+)/.exec(stdout)?.[1]
+  }
+  const before = await row()
+  t.match(before, /^false [1-9]/)
+  const created = before?.replace(/^false /, '') ?? ''
+  const steps = [
+    [`chattr +i ${image}`, `true ${created}`],
+    [`chattr -i ${image}`, before],
+    [`mount --bind ${image} ${image}`, before],
+    [`mount -o remount,bind,ro ${image}`, `true ${created}`],
+    [`umount ${image}`, before],
+    [`python3 -c 'import os, struct; os.setxattr("${image}", "user.crtime_usec", struct.pack("<Q", 5))'`, 'false 5'],
+    [`mv ${image} ${image}.away`, undefined],
+    [`mv ${image}.away ${image}`, 'false 5']
+  ] as const
+  for (const [step, expected] of steps) {
+    // The second list knows what the first one found to be settled.
+    await row()
+    await row()
+    await host.run(['sh', '-euc', step])
+    t.equal(await row(), expected, step)
+  }
+})
+
 t.test('machinectl shows images', async (t) => {
   t.match(await client.output('machinectl', 'list-images', '--no-legend'), /^good +directory +no/m)
   const status = await client.output('machinectl', 'image-status', 'good')
