@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 
@@ -8,6 +8,8 @@ import { isSystemError, systemError } from '../base/errors.ts'
  */
 
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' }
+/** For programs that are talked to, lest they keep what they were told in a file. */
+const NOBODYS_HOME = '/dev/null'
 
 /** What a program left behind. */
 export interface CommandResult {
@@ -44,6 +46,11 @@ export function runCommand(
     })
     child.stdin?.end()
   })
+}
+
+/** Starts a program of the host that is talked to, in an environment of its own. Its 'error' says when there is none. */
+export function startCommand(file: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+  return spawn(file, args, { env: { ...ENVIRONMENT, HOME: NOBODYS_HOME } })
 }
 
 function isTooLong(error: Error | null): boolean {

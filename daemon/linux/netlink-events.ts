@@ -19,9 +19,12 @@ const c = {
   ])
 }
 
-/** One event of the kernel: its type and what follows the header. */
+/** One event of the kernel. */
 export interface KernelEvent {
   readonly type: number
+  /** Of the socket that has asked for what has happened, in its network namespace. */
+  readonly port: number
+  /** What follows the header. */
   readonly body: Buffer
 }
 
@@ -47,7 +50,7 @@ export class KernelEvents {
       this.#socket.on('message', (messages) => {
         // An exception that reaches the package's native code ends the process without a word.
         try {
-          deliver(messages.map(({ type, data }) => ({ type, body: data })))
+          deliver(messages.map(({ type, port, data }) => ({ type, port, body: data })))
         } catch (error) {
           log.error({ err: error }, 'Failed to handle an event of the kernel')
         }

@@ -1,3 +1,4 @@
+import { close as closeFile } from 'node:fs'
 import { constants as os } from 'node:os'
 import { ExplainedError, systemError } from '../base/errors.ts'
 import { checked, closeFd, connectSocket, declare, send } from './libc.ts'
@@ -106,6 +107,11 @@ export class RequestSocket {
 
   close(): void {
     closeFd(this.#fd)
+  }
+
+  /** As `close`, but waits for nothing: whoever closes a socket for netfilter waits till the kernel is rid of old rules. */
+  closeByThread(): void {
+    closeFile(this.#fd, () => undefined)
   }
 
   [Symbol.dispose](): void {

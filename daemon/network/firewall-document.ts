@@ -1,20 +1,27 @@
 import { formatIp, formatPrefix, networkOf } from '../base/prefix.ts'
-import { antiSpoofTable } from './anti-spoof-document.ts'
+import { antiSpoofRules } from './anti-spoof-document.ts'
 import type { ActiveForward, FirewallState } from './firewall-state.ts'
+import { elementsOf, type Ruleset } from './ruleset.ts'
 
 export const TABLE = 'machined'
 
-/** Takes our tables away, also when there are none: `destroy` is unknown to nft 1.0. */
-export const removalDocument = ['inet', 'bridge']
-  .map((family) => `table ${family} ${TABLE}\ndelete table ${family} ${TABLE}\n`)
-  .join('')
+/** No rules: takes our tables away, also when there are none. `destroy` is unknown to nft 1.0. */
+export const noRules: Ruleset = {
+  frame: ['inet', 'bridge'].map((family) => `table ${family} ${TABLE}\ndelete table ${family} ${TABLE}\n`).join(''),
+  elements: new Map()
+}
 
 /**
- * All rules of a network as one document of nft(8), which replaces what was there in one step (networking.md 7.6).
- * Forwards are elements of maps, so that a packet costs the same whatever their number.
+ * All rules of a network, which replace what was there (networking.md 7.6). Forwards are elements of maps, so that a
+ * packet costs the same whatever their number.
  */
-export function firewallDocument(state: FirewallState): string {
-  return `${removalDocument}table inet ${TABLE} {\n${[...maps(state), ...chains(state)].join('\n')}\n}\n${antiSpoofTable(state)}`
+export function rulesFor(state: FirewallState): Ruleset {
+  const lines = [...sets(), ...chains(state)]
+  const guard = state.config.antiSpoof ? antiSpoofRules(state.ports) : undefined
+  return {
+    frame: `${noRules.frame}table inet ${TABLE} {\n${lines.join('\n')}\n}\n${guard?.frame ?? ''}`,
+    elements: new Map([...elements(state), ...(guard?.elements ?? [])])
+  }
 }
 
 interface Family {
@@ -29,37 +36,56 @@ const families: readonly Family[] = [
   { digit: '6', word: 'ip6', nfproto: 'ipv6', type: 'ipv6_addr' }
 ]
 
-/** nft 1.0 has no maps to an address and a port together, so there are two side by side. */
-function maps({ forwards }: FirewallState): string[] {
-  return families.flatMap(({ digit, type }) => {
-    const elements = { free_addr: [], free_port: [], bound_addr: [], bound_port: [] } as Record<string, string[]>
-    for (const forward of forwards) addElements(elements, forward, digit)
-    const map = (name: string, key: string, value: string): string =>
-      `\tmap ${name.replace('_', `${digit}_`)} { type ${key} : ${value};${listOf(elements[name] ?? [])} }`
+/** Each with its type. nft 1.0 has no maps to an address and a port together, so there are two side by side. */
+const maps = new Map(
+  families.flatMap(({ digit, type }) => {
     const [port, bound] = ['inet_proto . inet_service', `${type} . inet_proto . inet_service`]
     return [
-      map('free_addr', port, type),
-      map('free_port', port, 'inet_service'),
-      map('bound_addr', bound, type),
-      map('bound_port', bound, 'inet_service')
+      [`free${digit}_addr`, `${port} : ${type}`],
+      [`free${digit}_port`, `${port} : inet_service`],
+      [`bound${digit}_addr`, `${bound} : ${type}`],
+      [`bound${digit}_port`, `${bound} : inet_service`]
     ]
   })
+)
+
+function sets(): string[] {
+  return [...Array.from(maps, ([name, type]) => `\tmap ${name} { type ${type}; }`), '\tset kept { type inet_service; }']
 }
 
-function addElements(elements: Record<string, string[]>, forward: ActiveForward, digit: Family['digit']): void {
+function elements({ forwards, kept }: FirewallState): Map<string, Map<string, string>> {
+  const found = new Map(Array.from(maps.keys(), (name) => [`inet ${TABLE} ${name}`, new Map<string, string>()]))
+  for (const forward of forwards) for (const [map, key, value] of elementsFor(forward)) found.get(map)?.set(key, value)
+  return found.set(`inet ${TABLE} kept`, elementsOf(kept))
+}
+
+/** An element with the map that it is in. */
+type Element = readonly [map: string, key: string, value: string]
+
+/** There may be thousands of forwards, of which one changes. */
+const known = new WeakMap<ActiveForward, readonly Element[]>()
+
+function elementsFor(forward: ActiveForward): readonly Element[] {
+  let found = known.get(forward)
+  if (found === undefined) {
+    found = families.flatMap(({ digit }) => elementsOfFamily(forward, digit))
+    known.set(forward, found)
+  }
+  return found
+}
+
+function elementsOfFamily(forward: ActiveForward, digit: Family['digit']): Element[] {
   const { address, protocol, first, last, target } = forward
   const to = digit === '4' ? forward.ip4 : forward.ip6
-  if (to === undefined || (address !== undefined && address.length !== to.length)) return
-  const kind = address === undefined ? 'free' : 'bound'
-  const prefix = address === undefined ? '' : `${formatIp(address)} . `
+  if (to === undefined || (address !== undefined && address.length !== to.length)) return []
+  const map = `inet ${TABLE} ${address === undefined ? 'free' : 'bound'}${digit}`
+  const prefix = `${address === undefined ? '' : `${formatIp(address)} . `}${protocol}`
+  const found: Element[] = []
   for (let port = first; port <= last; port++) {
-    elements[`${kind}_addr`]?.push(`${prefix}${protocol} . ${port} : ${formatIp(to)}`)
-    elements[`${kind}_port`]?.push(`${prefix}${protocol} . ${port} : ${target + port - first}`)
+    found.push([`${map}_addr`, `${prefix} . ${port}`, formatIp(to)])
+    found.push([`${map}_port`, `${prefix} . ${port}`, String(target + port - first)])
   }
-}
-
-function listOf(elements: readonly string[]): string {
-  return elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`
+  return found
 }
 
 function chains(state: FirewallState): string[] {
@@ -89,11 +115,10 @@ const lookupRules = families.flatMap(({ digit, word, nfproto }) => {
   ]
 })
 
-function outputRules({ config, kept }: FirewallState): string[] {
+function outputRules({ config }: FirewallState): string[] {
   const loopback = 'ip daddr 127.0.0.0/8'
-  const left = kept.length === 0 ? [] : [`${loopback} tcp dport { ${kept.join(', ')} } return`]
   return [
-    ...(config.localhostForward ? left : [`${loopback} return`]),
+    config.localhostForward ? `${loopback} tcp dport @kept return` : `${loopback} return`,
     // From there the kernel routes nowhere else, so we ourselves pass it on.
     'ip6 daddr ::1 return',
     'fib daddr type local jump nat_lookup'

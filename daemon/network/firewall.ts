@@ -1,61 +1,59 @@
 import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { log } from '../base/log.ts'
-import type { RequestSocket } from '../linux/netlink-request.ts'
-import { currentGeneration, isLater } from '../linux/nft-generation.ts'
-import { applyDocument } from '../linux/nft.ts'
-import { firewallDocument, removalDocument } from './firewall-document.ts'
+import { Nft } from '../linux/nft.ts'
+import { noRules, rulesFor } from './firewall-document.ts'
 import type { FirewallState } from './firewall-state.ts'
+import { changeDocument, wholeDocument, type Ruleset } from './ruleset.ts'
 
-/**
- * Keeps the rules in the kernel those of a state. Changes that come while others are applied are applied together. They are
- * in effect when the kernel says so: nft(8) ends only when it has thrown away what was there before, some 15 ms later.
- */
+/** Keeps the rules in the kernel those of a state. Changes that come while others are applied are applied together. */
 export class Firewall {
-  readonly #path: string
-  readonly #socket: () => RequestSocket
-  #wanted: string | undefined
-  #applied: string | undefined
+  readonly #nft = new Nft()
+  /** The document that made all rules last, and that of the last change to them. */
+  readonly #whole: string
+  readonly #change: string
+  #wanted = noRules
+  /** Undefined when nobody knows. */
+  #applied: Ruleset | undefined
+  #repairs = 0
   #running: Promise<void> | undefined
-  #made: (generation: number) => void = () => undefined
 
-  /** `path` is where the document lies that was applied last, `socket` one for netfilter. */
-  constructor(path: string, socket: () => RequestSocket) {
-    this.#path = path
-    this.#socket = socket
+  /** The documents that are applied lie in the directory. */
+  constructor(directory: string) {
+    this.#whole = join(directory, 'rules.nft')
+    this.#change = join(directory, 'change.nft')
   }
 
-  /** Call this when tables of ours have come with a generation of the rules. */
-  made(generation: number): void {
-    this.#made(generation)
+  /** Whether what comes from that port of netlink(7) is our doing; our tables may come anew from others. */
+  isOurs(port: number): boolean {
+    return this.#nft.isOurs(port)
   }
 
   /** Makes the rules those of this state. Rejects with what nft says; the rules are then as they were. */
   async apply(state: FirewallState): Promise<void> {
-    await this.#replace(firewallDocument(state))
+    await this.#replace(rulesFor(state))
   }
 
-  /** Takes all rules away. Does nothing, and says so by false, when none were applied since boot or the last removal. */
+  /** Takes all rules away. False when none were applied since boot or the last removal, or others are wanted since. */
   async remove(): Promise<boolean> {
-    if (!existsSync(this.#path)) return false
-    await this.#replace(removalDocument)
-    if (this.#isEmpty()) rmSync(this.#path, { force: true })
+    if (!existsSync(this.#whole)) return false
+    await this.#replace(noRules)
+    if (this.#wanted !== noRules) return false
+    for (const path of [this.#whole, this.#change]) rmSync(path, { force: true })
+    this.#nft.close()
     return true
   }
 
-  /** Applies the last document once more, as when somebody else has taken rules away. */
+  /** Makes all rules anew, as when somebody else has taken some away. */
   async repair(): Promise<void> {
-    if (this.#wanted === undefined || this.#isEmpty()) return
+    if (this.#wanted === noRules) return
     this.#applied = undefined
+    this.#repairs++
     await this.#replace(this.#wanted)
   }
 
-  /** Whether nothing was asked for since the rules were taken away. */
-  #isEmpty(): boolean {
-    return this.#wanted === removalDocument
-  }
-
-  async #replace(document: string): Promise<void> {
-    this.#wanted = document
+  async #replace(rules: Ruleset): Promise<void> {
+    this.#wanted = rules
     while (this.#applied !== this.#wanted) {
       const running = (this.#running ??= this.#run().finally(() => (this.#running = undefined)))
       await running
@@ -63,20 +61,18 @@ export class Firewall {
   }
 
   async #run(): Promise<void> {
-    const document = this.#wanted ?? removalDocument
+    const [rules, repairs] = [this.#wanted, this.#repairs]
     const start = performance.now()
-    await Promise.race([this.#madeAnew(), applyDocument(this.#path, document)])
-    this.#applied = document
-    log.debug(`Applied ${document.length} bytes of rules in ${(performance.now() - start).toFixed(1)} ms`)
+    if (!(await this.#changeTo(rules))) await this.#nft.apply(this.#whole, wholeDocument(rules))
+    log.debug(`Applied rules in ${(performance.now() - start).toFixed(1)} ms`)
+    // Whatever has become of them meanwhile.
+    if (repairs === this.#repairs) this.#applied = rules
   }
 
-  /** Resolves when tables of ours come with a generation that is not there yet. */
-  #madeAnew(): Promise<void> {
-    const before = currentGeneration(this.#socket())
-    return new Promise((resolve) => {
-      this.#made = (generation) => {
-        if (isLater(generation, before)) resolve()
-      }
-    })
+  /** Whether only elements had to be changed, and have been. */
+  async #changeTo(rules: Ruleset): Promise<boolean> {
+    const change = this.#applied && changeDocument(this.#applied, rules)
+    if (change === undefined) return false
+    return change === '' || this.#nft.change(this.#change, change)
   }
 }

@@ -63,7 +63,7 @@ export class Networks {
 
   constructor(context: NetworkContext) {
     this.#context = context
-    this.#rules = new Rules(join(context.runtimeDirectory, 'rules.nft'), context.config, context.firewalls)
+    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls)
     this.#book = new AddressBook(context.config, context.stateDirectory)
     this.#links = new Links(context, this.#book)
   }

@@ -1,7 +1,7 @@
 import { log } from '../base/log.ts'
 import { KernelEvents, type KernelEvent } from '../linux/netlink-events.ts'
 import { NETLINK_NETFILTER } from '../linux/netlink-request.ts'
-import { generationOf, NEWGEN, NFGENMSG_LENGTH } from '../linux/nft-generation.ts'
+import { NEWGEN, NFGENMSG_LENGTH } from '../linux/netfilter.ts'
 import { parseAttributes } from '../linux/rtnetlink.ts'
 import { TABLE } from './firewall-document.ts'
 import { OFFERED_CHAINS } from './iptables.ts'
@@ -27,15 +27,15 @@ const WITHIN_MS = 10_000
 export interface RuleTasks {
   /** Puts all of our rules back. */
   readonly repair: () => Promise<void>
-  /** Called when tables of ours have been made, with the generation of the rules that they came with. */
-  readonly made: (generation: number) => void
+  /** Whether what comes from that port of netlink(7) is a change of ours. */
+  readonly isOurs: (port: number) => boolean
   /** Called when another firewall has made a chain for rules of others, or has emptied one. */
   readonly offered: () => void
 }
 
 /**
  * Notices that somebody else takes our rules away or changes them, as `nft flush ruleset` and `nft delete rule` do, and
- * has them put back (networking.md 7.8). We ourselves replace whole tables only; so whatever changes a part is not ours.
+ * has them put back (networking.md 7.8). Whatever makes our tables anew is ours.
  */
 export class RuleWatch {
   readonly #events: KernelEvents
@@ -65,8 +65,9 @@ export class RuleWatch {
   }
 
   /** A transaction is over with NEWGEN. */
-  #see({ type, body }: KernelEvent): void {
-    if (type === NEWGEN) this.#end(generationOf(body))
+  #see({ type, port, body }: KernelEvent): void {
+    if (type === NEWGEN) this.#end()
+    else if (this.#tasks.isOurs(port)) return
     else if (body.subarray(NFGENMSG_LENGTH, NFGENMSG_LENGTH + OURS.length).equals(OURS)) {
       this.#touched = true
       if (type === NEWTABLE) this.#made.add(body.readUInt8(0))
@@ -74,8 +75,7 @@ export class RuleWatch {
     } else if (isOffered(type, body)) this.#offered = true
   }
 
-  #end(generation: number): void {
-    if (this.#made.size > 0) this.#tasks.made(generation)
+  #end(): void {
     if (this.#offered) this.#tasks.offered()
     this.#offered = false
     if (!this.#touched) return

@@ -1,7 +1,7 @@
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
-import { openNetfilter } from '../linux/nft-generation.ts'
+import { openNetfilter } from '../linux/netfilter.ts'
 import { Firewall } from './firewall.ts'
 import type { FirewallState } from './firewall-state.ts'
 import { Flows } from './flows.ts'
@@ -27,10 +27,10 @@ export class Rules {
   #watch: RuleWatch | undefined
   #warned = false
 
-  /** `path` is where the document lies that was applied last. */
-  constructor(path: string, config: Config, others: OtherFirewalls) {
+  /** The documents that are applied lie in the directory. */
+  constructor(directory: string, config: Config, others: OtherFirewalls) {
     this.#socket = (): RequestSocket => (this.#netfilter ??= openNetfilter())
-    this.#firewall = new Firewall(path, this.#socket)
+    this.#firewall = new Firewall(directory)
     this.#flows = new Flows(this.#socket)
     this.#config = config
     this.#others = others
@@ -60,9 +60,7 @@ export class Rules {
     this.#socket()
     return new RuleWatch({
       repair: () => this.#firewall.repair(),
-      made: (generation) => {
-        this.#firewall.made(generation)
-      },
+      isOurs: (port) => this.#firewall.isOurs(port),
       offered: () => {
         this.#others.renew()
       }
@@ -82,9 +80,20 @@ export class Rules {
 
   /** Takes them all away. */
   async remove(): Promise<void> {
-    this.#watch?.close()
-    this.#watch = undefined
+    this.#stopWatching()
     const [removed] = await Promise.all([this.#firewall.remove(), this.#proxy.serve([])])
     if (removed) this.#others.uncover(this.#config.bridge)
+    // A machine may have come meanwhile.
+    if (this.#watch === undefined) this.#closeSocket()
+  }
+
+  #stopWatching(): void {
+    this.#watch?.close()
+    this.#watch = undefined
+  }
+
+  #closeSocket(): void {
+    this.#netfilter?.closeByThread()
+    this.#netfilter = undefined
   }
 }

@@ -6,13 +6,13 @@ import { TestHost, type RunResult } from '../host/host.ts'
 import { Client } from './client.ts'
 
 // The daemon is killed at each step of giving a machine its network, and of taking it away (networking.md 7.11). strace
-// counts the steps: a request to rtnetlink is a sendto(2), a file that is replaced a rename(2), nft that ends a wait4(2).
+// counts the steps: a request to rtnetlink is a sendto(2), a file that is replaced a rename(2), and what nft is told a write(2).
 
 const host = await TestHost.start()
 t.teardown(() => host.stop())
 const client = new Client(host)
 const UNIT = 'systemd-machined.service'
-const KINDS = ['sendto', 'rename', 'wait4'] as const
+const KINDS = ['sendto', 'rename', 'write'] as const
 const MAC = '02:00:00:00:00:05'
 
 /** What is not ours, and is to be as it was whatever happens. */

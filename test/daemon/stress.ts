@@ -47,6 +47,16 @@ export async function openDescriptors(host: TestHost): Promise<number> {
   return (await host.run(['ls', `/proc/${await daemonPid(host)}/fd`])).stdout.split('\n').length
 }
 
+/** The protocols of the netlink(7) sockets that the daemon has open: 0 is for links and addresses, 12 for rules of packets. */
+export async function netlinkProtocols(host: TestHost): Promise<string[]> {
+  const pid = await daemonPid(host)
+  const { stdout } = await host.run(['sh', '-c', `for fd in /proc/${pid}/fd/*; do readlink "$fd" || :; done`])
+  const open = new Set(stdout.split('\n'))
+  const { stdout: table } = await host.run(['cat', `/proc/${pid}/net/netlink`])
+  const rows = table.split('\n').map((row) => row.trim().split(/\s+/))
+  return rows.filter((row) => open.has(`socket:[${row.at(-1) ?? ''}]`)).map((row) => row[1] ?? '')
+}
+
 /** How many threads the daemon has. */
 export async function threadCount(host: TestHost): Promise<number> {
   return (await host.run(['ls', `/proc/${await daemonPid(host)}/task`])).stdout.split('\n').length

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import t from 'tap'
 import { parseIp, parsePrefix } from '../../daemon/base/prefix.ts'
-import { firewallDocument, removalDocument } from '../../daemon/network/firewall-document.ts'
+import { noRules, rulesFor } from '../../daemon/network/firewall-document.ts'
 import type { ActiveForward, FirewallState } from '../../daemon/network/firewall-state.ts'
 import { networkDefaults } from '../../daemon/network/network-config.ts'
+import { changeDocument, wholeDocument, type Ruleset } from '../../daemon/network/ruleset.ts'
 import { readForward } from '../../daemon/network/forward-text.ts'
 import { hostRoot } from '../host/root.ts'
 import { ROOTS } from '../daemon/client.ts'
@@ -43,13 +44,37 @@ const state: FirewallState = {
   kept: [22, 80]
 }
 const strict = { ...networkDefaults, isolation: 'ports', hostAccess: 'services', localhostForward: false } as const
-const documents = {
-  full: firewallDocument(state),
-  strict: firewallDocument({ ...state, config: strict }),
-  bare: firewallDocument({ ...state, subnet6: undefined, ports: [], forwards: [] }),
-  gone: removalDocument
+const others = ['udp:53', '[2001:db8::1]:443', '81'].map((listen): ActiveForward => ({
+  ...readForward('c2', listen, listen === 'udp:53' ? '54' : ''),
+  ip4: parseIp('10.200.0.6'),
+  ip6
+}))
+const changed = {
+  ...state,
+  ports: state.ports.slice(0, 1),
+  forwards: [...state.forwards.slice(2), ...others],
+  kept: [22]
 }
-for (const [name, text] of Object.entries(documents)) writeFileSync(join(directory, `${name}.nft`), text)
+const rulesets = {
+  full: rulesFor(state),
+  changed: rulesFor(changed),
+  empty: rulesFor({ ...state, ports: [], forwards: [], kept: [] }),
+  strict: rulesFor({ ...state, config: strict }),
+  bare: rulesFor({ ...state, subnet6: undefined, ports: [], forwards: [] }),
+  gone: noRules
+}
+type Name = keyof typeof rulesets
+const changes: readonly [Name, Name][] = [
+  ['full', 'changed'],
+  ['changed', 'empty'],
+  ['empty', 'full']
+]
+const write = (name: string, text: string): void => {
+  writeFileSync(join(directory, `${name}.nft`), text)
+}
+for (const [name, rules] of Object.entries(rulesets)) write(name, wholeDocument(rules))
+for (const [before, after] of changes)
+  write(`${before}-${after}`, changeDocument(rulesets[before], rulesets[after]) ?? '')
 
 for (const { root } of ROOTS) {
   t.test(`the nft of ${root} takes every document after every other, twice`, async (t) => {
@@ -64,4 +89,33 @@ for (const { root } of ROOTS) {
     t.match(listed, /set macs \{[^}]*"ve-c2" \. 02:00:00:00:00:06/)
     t.equal(await inside(path, 'nft -f /mnt/full.nft; nft -f /mnt/gone.nft; nft list ruleset'), '')
   })
+
+  t.test(`what the nft of ${root} has changed is as if it was made so`, async (t) => {
+    const { path } = await hostRoot(root)
+    for (const [before, after] of changes) {
+      const made = await inside(path, `nft -f /mnt/${after}.nft; nft list ruleset`)
+      const script = `nft -f /mnt/${before}.nft; nft -f /mnt/${before}-${after}.nft; nft list ruleset`
+      t.equal(sorted(await inside(path, script)), sorted(made), `from ${before} to ${after}`)
+    }
+  })
 }
+
+/** The kernel lists elements in no order. */
+function sorted(listed: string): string {
+  return listed.replace(/elements = \{([^}]*)\}/g, (_, list: string) =>
+    list
+      .split(',')
+      .map((text) => text.trim())
+      .sort()
+      .join(', ')
+  )
+}
+
+t.test('what differs in more than elements is no change, and what is the same is an empty one', (t) => {
+  const of = (before: Ruleset, after: Ruleset): string | undefined => changeDocument(before, after)
+  t.equal(of(rulesets.full, rulesets.strict), undefined)
+  t.equal(of(rulesets.full, noRules), undefined)
+  t.equal(of(rulesets.full, rulesFor(state)), '')
+  t.notMatch(of(rulesets.full, rulesets.changed), /8000|table/, 'what stays is not in it')
+  t.end()
+})
