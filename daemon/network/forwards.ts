@@ -13,6 +13,9 @@ export class Forwards {
   readonly #path: string
   readonly #added: Forward[]
   readonly #configured = new Map<string, readonly Forward[]>()
+  /** What follows from those two is found out once: there may be thousands. */
+  #all: readonly Forward[] | undefined
+  readonly #active = new WeakMap<Forward, ActiveForward>()
 
   /** `path` is the file that keeps those that were added until the next boot. */
   constructor(path: string) {
@@ -22,18 +25,21 @@ export class Forwards {
 
   /** All that are in effect when their machine runs. */
   all(): readonly Forward[] {
+    if (this.#all !== undefined) return this.#all
     const all = [...this.#added]
     for (const forward of [...this.#configured.values()].flat())
       if (holder(all, forward) === undefined) all.push(forward)
-    return all
+    return (this.#all = all)
   }
 
-  /** Those of machines that run, with where they lead. */
+  /** Those of machines that run, with where they lead: the same objects as long as they lead there. */
   active(leases: ReadonlyMap<string, Pick<Lease, 'ip4' | 'ip6'>>): ActiveForward[] {
-    return this.all().flatMap((forward) => {
+    const active: ActiveForward[] = []
+    for (const forward of this.all()) {
       const lease = leases.get(forward.machine)
-      return lease === undefined ? [] : [{ ...forward, ip4: lease.ip4, ip6: lease.ip6 }]
-    })
+      if (lease !== undefined) active.push(this.#activeOf(forward, lease))
+    }
+    return active
   }
 
   of(machine: string): Forward[] {
@@ -47,6 +53,7 @@ export class Forwards {
   configure(machine: string, forwards: readonly Forward[]): void {
     // Its place among the others stays, so that who had a port goes on having it.
     this.#configured.set(machine, [])
+    this.#all = undefined
     const accepted = [...this.all()]
     for (const forward of forwards) {
       const held = holder(accepted, forward)
@@ -54,11 +61,13 @@ export class Forwards {
       else log.warn({ NAME: machine, CONFIG_FILE: forward.file }, `${forward.file ?? ''}: ${takenText(held)}, ignoring`)
     }
     this.#configured.set(machine, forwards)
+    this.#all = undefined
   }
 
   /** Forgets what is configured for a machine that is over. */
   release(machine: string): void {
     this.#configured.delete(machine)
+    this.#all = undefined
   }
 
   /** Throws FileExists, naming the holder, when some of the ports are taken. */
@@ -66,6 +75,7 @@ export class Forwards {
     const held = holder(this.all(), forward)
     if (held !== undefined) throw new MachinedError('FileExists', takenText(held))
     this.#added.push(forward)
+    this.#all = undefined
     saveForwards(this.#path, this.#added)
   }
 
@@ -80,7 +90,16 @@ export class Forwards {
     }
     if (index < 0) throw new MachinedError('FileNotFound', `Machine '${machine}' has no forward of port ${text}`)
     this.#added.splice(index, 1)
+    this.#all = undefined
     saveForwards(this.#path, this.#added)
+  }
+
+  #activeOf(forward: Forward, { ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>): ActiveForward {
+    const known = this.#active.get(forward)
+    if (known !== undefined && known.ip4 === ip4 && known.ip6 === ip6) return known
+    const active = { ...forward, ip4, ip6 }
+    this.#active.set(forward, active)
+    return active
   }
 }
 

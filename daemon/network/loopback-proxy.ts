@@ -109,6 +109,7 @@ type Place = Pick<Listener, 'host' | 'port' | 'forward'>
 function placesOf(forwards: readonly ActiveForward[]): Map<string, Place> {
   const places = new Map<string, Place>()
   for (const forward of forwards) {
+    if (places.size >= MOST_PLACES) break
     if (forward.protocol !== 'tcp') continue
     const hosts = hostsOf(forward)
     for (let port = forward.first; port <= forward.last && places.size < MOST_PLACES; port++) {
