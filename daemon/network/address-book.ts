@@ -11,12 +11,16 @@ import { Leases, type AddressSpace, type Lease } from './leases.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { localSubnet, pickSubnet, type Seed } from './subnet.ts'
 
+/** How long leases that were taken are on their way to the disk. */
+const SAVE_MS = 50
+
 /** The subnets of a network and the addresses in them, kept on disk. Chosen when a machine first needs one. */
 export class AddressBook {
   readonly seed: Seed
   readonly #config: NetworkConfig
   readonly #path: string
   #leases: Leases | undefined
+  #saving: NodeJS.Timeout | undefined
 
   /** Throws what fs throws when the host has no machine ID. */
   constructor(config: NetworkConfig, directory: string) {
@@ -72,7 +76,11 @@ export class AddressBook {
   take(socket: RequestSocket, name: string, mac: string, inUse: ReadonlySet<string>): Lease {
     const lease = this.#all(socket).take(name, Date.now(), inUse)
     lease.mac = mac
-    this.#save(this.#all(socket))
+    // A machine waits for it. If we end before that, the lease comes out of the hashes once more.
+    this.#saving ??= setTimeout(() => {
+      this.#saving = undefined
+      this.#save(this.#all(socket))
+    }, SAVE_MS)
     return lease
   }
 

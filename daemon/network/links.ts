@@ -6,7 +6,7 @@ import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
 import { placesOf, type AddressBook } from './address-book.ts'
-import { ensureBridge, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
+import { ensureBridge, isOurs, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
 import { findGuestLink, injectAddresses, isInjected, networkFile, removeAddresses, type GuestPlan } from './guest.ts'
 import { enableRouting, forgetRouting } from './host-settings.ts'
 import type { Lease } from './leases.ts'
@@ -67,15 +67,19 @@ export class Links {
     return undefined
   }
 
-  /** Makes the host's end a port of the bridge, as of now without a machine that can use it. Throws what the kernel says. */
-  connect(ends: Ends): Attachment {
-    const { name, port, guest } = ends
+  /** Takes a machine in, with addresses of its own; nothing is done yet about its link. Throws LimitsExceeded. */
+  admit(ends: Ends): Attachment {
+    const { name, guest } = ends
     if (this.#attached.size === 0) this.#book.reconsider(this.socket)
     const lease = this.#book.take(this.socket, name, macText(guest), new Set(this.#attached.keys()))
     const attachment = { ...ends, lease }
     this.#attached.set(name, attachment)
-    joinBridge(this.socket, port, name, this.#ensureBridge())
     return attachment
+  }
+
+  /** Makes the host's end a port of the bridge, as of now without a machine that can use it. Throws what the kernel says. */
+  connect({ port, name }: Attachment): void {
+    joinBridge(this.socket, port, name, this.#presentBridge() ?? this.#ensureBridge())
   }
 
   /** Gives a machine its addresses, unless it has them. Rejects with what the kernel says. */
@@ -131,6 +135,12 @@ export class Links {
   #planOf({ lease, port }: Attachment): GuestPlan {
     const mtu = findLink(this.socket, this.#context.config.bridge)?.mtu ?? port.mtu
     return { port, mtu, ...placesOf(lease, this.#book.space(this.socket)) }
+  }
+
+  /** The bridge where other machines are at it: all that belongs to it is held anyway. */
+  #presentBridge(): Link | undefined {
+    const bridge = this.#attached.size > 1 ? findLink(this.socket, this.#context.config.bridge) : undefined
+    return bridge?.up === true && isOurs(bridge) ? bridge : undefined
   }
 
   #ensureBridge(): Link {

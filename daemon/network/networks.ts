@@ -189,17 +189,25 @@ export class Networks {
     try {
       rollback.add(() => this.detach(member.name))
       const isNew = !this.#links.attached.has(member.name)
-      const attachment = this.#links.connect(ends)
+      const attachment = this.#links.admit(ends)
       if (isNew) this.#allForwards().configure(member.name, this.#context.configuredForwards(member.name))
       clearTimeout(this.#lingering)
       this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
-      this.#tune(attachment)
       this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket)
-      await Promise.all([this.#update(), this.#links.address(attachment)])
+      await Promise.all([this.#update(), this.#connect(attachment)])
     } catch (error) {
       await rollback.undo()
       throw error
     }
+  }
+
+  async #connect(attachment: Attachment): Promise<void> {
+    // Others see to the rules meanwhile, and they begin first.
+    await setImmediate()
+    if (this.#links.attached.get(attachment.name) !== attachment) return
+    this.#links.connect(attachment)
+    this.#tune(attachment)
+    await this.#links.address(attachment)
   }
 
   async #attachTogether(members: readonly NetworkMember[]): Promise<void> {
