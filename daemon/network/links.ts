@@ -129,6 +129,8 @@ export class Links {
     // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
     if (!existsSync(`/sys/class/net/${this.#context.config.bridge}`)) return
     removeOrphans(this.socket, new Set())
+    this.#socket?.close()
+    this.#socket = undefined
     forgetRouting()
   }
 

@@ -174,7 +174,8 @@ export class Networks {
     this.#conflicts?.close()
     this.#conflicts = undefined
     await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
-    this.#links.remove()
+    // A machine may have come meanwhile.
+    if (this.#links.attached.size === 0) this.#links.remove()
   }
 
   #isManaged(): boolean {

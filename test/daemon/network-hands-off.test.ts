@@ -2,6 +2,7 @@ import t from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 import { followLinks } from './link-monitor.ts'
+import { netlinkProtocols } from './stress.ts'
 
 // What the daemon leaves alone: links that others see to, and all of them where that is configured (networking.md 7.2, 7.5).
 
@@ -16,14 +17,9 @@ async function manage(value: 'auto' | 'yes' | 'no'): Promise<void> {
   await host.run(['systemctl', 'restart', UNIT])
 }
 
-/** The protocols of the netlink sockets that the daemon holds: 0 is for links and addresses, 12 for rules of packets. */
-async function netlinkProtocols(): Promise<string[]> {
-  const pid = (await client.output('systemctl', 'show', UNIT, '--property=MainPID', '--value')).trim()
-  const fds = await client.output('sh', '-c', `for fd in /proc/${pid}/fd/*; do readlink "$fd" || :; done`)
-  const rows = (await client.output('cat', `/proc/${pid}/net/netlink`))
-    .split('\n')
-    .map((row) => row.trim().split(/\s+/))
-  return rows.filter((row) => fds.split('\n').includes(`socket:[${row.at(-1) ?? ''}]`)).map((row) => row[1] ?? '')
+/** The protocols of the sockets that are for networks. */
+async function sockets(): Promise<string[]> {
+  return (await netlinkProtocols(host)).filter((protocol) => ['0', '12'].includes(protocol))
 }
 
 /** The settings of the host that routing needs, but for those of links that come and go. */
@@ -57,10 +53,7 @@ t.test('with Manage=no no socket is opened and nothing is set', async (t) => {
   const before = await settings()
   await manage('no')
   await host.startContainer('c1', ['--network-veth'])
-  t.strictSame(
-    (await netlinkProtocols()).filter((protocol) => ['0', '12'].includes(protocol)),
-    []
-  )
+  t.strictSame(await sockets(), [])
   t.equal(await settings(), before)
   t.strictSame(await traces(), [])
   t.match(await client.output('ip', '-o', 'link', 'show', 'dev', 've-c1'), /state DOWN/)
@@ -164,13 +157,14 @@ t.test('with Manage=yes they are taken over from it, and neither link nor addres
     [],
     'nor did an address go that was given'
   )
-  const protocols = await netlinkProtocols()
-  t.ok(protocols.includes('0') && protocols.includes('12'), 'now there are sockets')
+  t.strictSame(new Set(await sockets()), new Set(['0', '12']), 'now there are sockets')
 })
 
-t.test('with Manage=no what was ours is given back to it', async () => {
+t.test('with Manage=no what was ours is given back to it, and no socket stays', async (t) => {
   await manage('no')
   const isTaken = async (): Promise<boolean> => (await setupState('ve-c4')).startsWith('configur')
   await host.waitFor(isTaken, 'systemd-networkd to take the link')
   await host.waitFor(async () => (await traces()).length === 0, 'nothing of ours to be left')
+  await host.waitFor(async () => (await sockets()).length === 0, 'sockets to be closed')
+  t.strictSame(await sockets(), [])
 })
