@@ -1,5 +1,7 @@
 import { ExplainedError, isSystemError, strerrorCode } from '../base/errors.ts'
-import { runCommand, type CommandResult } from '../linux/command.ts'
+import { LimitedWork } from '../base/limited-work.ts'
+import { SharedWork } from '../base/shared-work.ts'
+import { type CommandResult, followCommand, type FollowedCommand } from '../linux/command.ts'
 import type { SystemIdentity } from '../linux/system-identity.ts'
 
 /*
@@ -14,6 +16,9 @@ const DEADLINE_MS = 60_000
 const OUTPUT_LIMIT = 8 * 1024 * 1024
 /** Each has a loop device and a mount. */
 const MOST_AT_ONCE = 4
+/** One that takes longer, as an image may where nothing answers, makes room for another; so many may be at that. */
+const SLOW_MS = 3000
+const MOST_SLOW = 32
 
 /** What containers are started from, which is all but swap (systemd.image-policy(7)). */
 const POLICY = [
@@ -30,33 +35,42 @@ const complaints: readonly (readonly [text: string, code: string])[] = [
   ['OS image is encrypted', 'EUNATCH']
 ]
 
-/** Reads disk images, a few at a time. */
+/** Reads disk images, a few at a time and each by one program only. */
 export class Dissector {
-  #running = 0
-  readonly #waiting: (() => void)[] = []
+  readonly #work = new LimitedWork({ most: MOST_AT_ONCE, slowMs: SLOW_MS, mostSlow: MOST_SLOW })
+  readonly #reads = new Map<string, SharedWork<CommandResult>>()
   #knowsPolicy = true
 
   /**
    * What the system in a disk image says of itself. Throws EOPNOTSUPP on a host without the program, ENOPKG for what is no
-   * disk image, ENXIO for one without a root, ENOMEDIUM for one without os-release(5), and whatever else stopped it.
+   * disk image, ENXIO for one without a root, ENOMEDIUM for one without os-release(5), ETIMEDOUT, EBUSY while too many hang,
+   * and whatever else stopped it.
    */
   async read(path: string): Promise<SystemIdentity> {
-    if (this.#running >= MOST_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    this.#running++
     try {
-      return identityOf(await this.#run(path))
+      return identityOf(await this.#readOf(path).run())
     } catch (error) {
       throw isSystemError(error) && error.code === 'ENOENT' ? failure('EOPNOTSUPP') : error
-    } finally {
-      this.#running--
-      this.#waiting.shift()?.()
     }
   }
 
+  #readOf(path: string): SharedWork<CommandResult> {
+    let read = this.#reads.get(path)
+    if (read === undefined) {
+      read = new SharedWork(
+        () => this.#run(path),
+        () => this.#reads.delete(path)
+      )
+      this.#reads.set(path, read)
+    }
+    return read
+  }
+
   async #run(path: string): Promise<CommandResult> {
-    const options = { deadlineMs: DEADLINE_MS, limit: OUTPUT_LIMIT }
     const policy = this.#knowsPolicy ? [`--image-policy=${POLICY}`] : []
-    const result = await runCommand(PROGRAM, ['--json=short', ...policy, '--', path], options)
+    const start = (): FollowedCommand =>
+      followCommand(PROGRAM, ['--json=short', ...policy, '--', path], { deadlineMs: DEADLINE_MS, limit: OUTPUT_LIMIT })
+    const result = await this.#work.do(start)
     if (result.exitCode === 0 || !this.#knowsPolicy || !result.stderr.includes('unrecognized option')) return result
     this.#knowsPolicy = false
     return this.#run(path)

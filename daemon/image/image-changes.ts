@@ -3,7 +3,7 @@ import { explain, isSystemError, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { Operation, OperationKind, Operations } from '../base/operations.ts'
 import { CopyControl } from '../linux/copy-control.ts'
-import { JobThreads } from '../linux/job-threads.ts'
+import { type JobOptions, JobThreads } from '../linux/job-threads.ts'
 import { type Image, isHidden, isHost, isValidImageName, isVendor } from './image.ts'
 import type { ImageJobs } from './image-thread.ts'
 import { findLeftovers } from './leftovers.ts'
@@ -11,6 +11,11 @@ import type { ImagePlaces } from './places.ts'
 
 /** Failures that say all there is to say. */
 const EXPECTED: readonly string[] = ['EBUSY', 'EEXIST', 'EROFS', 'EOPNOTSUPP', 'ENOTSUP', 'ECANCELED']
+
+/** How long what takes but a moment may take; callers wait for 25 s, if nobody tells them otherwise. */
+const MOMENT_MS = 20_000
+/** How long an operation may go without progress, as it does while a file system is busy with one great file. */
+const STILL_MS = 60_000
 
 /** Which images cleaning is about. */
 export type CleanMode = 'hidden' | 'all'
@@ -64,12 +69,10 @@ export class ImageChanges {
     checkNewName(newName)
     return this.#operations.run('clone', image, async (operation) => {
       const { places } = this.#images
-      const { shared } = controlOf(operation)
-      const request = { image, places, newName, readOnly, control: shared }
-      complain(
-        image,
-        await this.#do(image, 'Failed to clone', this.#threads.run('cloneImage', request, operation.moved))
-      )
+      const control = controlOf(operation)
+      const request = { image, places, newName, readOnly, control: control.shared }
+      const work = this.#threads.run('cloneImage', request, optionsOf(image, operation, control))
+      complain(image, await this.#do(image, 'Failed to clone', work, control))
     })
   }
 
@@ -78,7 +81,7 @@ export class ImageChanges {
     checkNewName(newName)
     const { places } = this.#images
     try {
-      complain(image, await this.#threads.run('renameImage', { image, places, newName }))
+      complain(image, await this.#threads.run('renameImage', { image, places, newName }, momentFor(image)))
     } catch (error) {
       throw explain('Failed to rename image', error)
     }
@@ -86,17 +89,19 @@ export class ImageChanges {
 
   /** Makes an image read-only or writable. Throws EROFS, EBUSY, EOPNOTSUPP. */
   async setReadOnly(image: Image, readOnly: boolean): Promise<void> {
-    await this.#threads.run('setReadOnly', { image, places: this.#images.places, readOnly })
+    await this.#threads.run('setReadOnly', { image, places: this.#images.places, readOnly }, momentFor(image))
   }
 
   /** Limits the bytes that an image may take (image/pool.ts). Throws EROFS, EOPNOTSUPP. */
   async setLimit(image: Image, limit: bigint): Promise<void> {
-    await this.#threads.run('setImageLimit', { image, places: this.#images.places, limit })
+    await this.#threads.run('setImageLimit', { image, places: this.#images.places, limit }, momentFor(image))
   }
 
   /** Limits the bytes that the pool may take (image/pool.ts). Throws NotSupported, others explained. */
   async setPoolLimit(limit: bigint): Promise<void> {
-    await this.#threads.run('setPoolLimit', { places: this.#images.places, limit })
+    const { places } = this.#images
+    const patience = { ms: MOMENT_MS, subject: places.pool }
+    await this.#threads.run('setPoolLimit', { places, limit }, { patience })
   }
 
   /**
@@ -145,22 +150,35 @@ export class ImageChanges {
     }
   }
 
-  async #remove(image: Image, operation: Operation, { shared } = controlOf(operation)): Promise<void> {
-    const request = { image, places: this.#images.places, control: shared }
-    const work = this.#threads.run('removeImage', request, operation.moved)
-    complain(image, await this.#do(image, 'Failed to remove', work))
+  async #remove(image: Image, operation: Operation, control = controlOf(operation)): Promise<void> {
+    const request = { image, places: this.#images.places, control: control.shared }
+    const work = this.#threads.run('removeImage', request, optionsOf(image, operation, control))
+    complain(image, await this.#do(image, 'Failed to remove', work, control))
   }
 
   /** The caller learns only an errno; which file it was about is in the log. */
-  async #do<T>(image: Image, what: string, work: Promise<T>): Promise<T> {
+  async #do<T>(image: Image, what: string, work: Promise<T>, control: CopyControl): Promise<T> {
     try {
       return await work
     } catch (error) {
+      // One that hangs may come back.
+      if (isSystemError(error) && error.code === 'ETIMEDOUT') control.cancel()
       if (isSystemError(error) && !EXPECTED.includes(error.code))
         log.info({ err: error }, `${what} image ${image.name}`)
       throw error
     }
   }
+}
+
+/** For what changes an image at once. */
+function momentFor({ entry }: Image): JobOptions {
+  return { patience: { ms: MOMENT_MS, subject: entry } }
+}
+
+/** For what takes long. */
+function optionsOf({ entry }: Image, { moved }: Operation, control: CopyControl): JobOptions {
+  const progress = (): number => control.progress.bytes + control.progress.files
+  return { moved, patience: { ms: STILL_MS, subject: entry, progress } }
 }
 
 /** Ties what the thread looks at and reports to the operation. */

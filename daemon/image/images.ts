@@ -1,4 +1,5 @@
 import { MachinedError } from '../base/errors.ts'
+import { SharedWork } from '../base/shared-work.ts'
 import type { SystemIdentity } from '../linux/system-identity.ts'
 import type { Image } from './image.ts'
 import type { ImagePlaces } from './places.ts'
@@ -18,9 +19,7 @@ export class Images {
   readonly #reader: Searcher
   /** What was found last when it was looked for all. */
   #found: readonly Image[] = []
-  /** The search for all that is under way, and the one that begins after it and all later callers share. */
-  #listing: Promise<unknown> | undefined
-  #next: Promise<readonly Image[]> | undefined
+  readonly #lists = new SharedWork(() => this.#list())
 
   constructor(places: ImagePlaces) {
     this.places = places
@@ -44,10 +43,7 @@ export class Images {
 
   /** All images; the same array as long as nothing changes. Throws as find(). */
   list(): Promise<readonly Image[]> {
-    if (this.#listing === undefined) return this.#list()
-    // What is under way may have passed by what has changed just now.
-    this.#next ??= this.#listing.then(() => this.#list())
-    return this.#next
+    return this.#lists.run()
   }
 
   /** Looks into an image, or into that of a name. Throws as get(), and EBUSY while anybody runs or changes it. */
@@ -64,21 +60,10 @@ export class Images {
     this.#reader.close()
   }
 
-  #list(): Promise<readonly Image[]> {
-    this.#next = undefined
-    const images = this.#searcher.search({ all: true }).then((found) => {
-      if ('images' in found) this.#found = found.images
-      return this.#found
-    })
-    const listing = images.then(
-      () => undefined,
-      () => undefined
-    )
-    this.#listing = listing
-    void listing.then(() => {
-      if (this.#listing === listing) this.#listing = undefined
-    })
-    return images
+  async #list(): Promise<readonly Image[]> {
+    const found = await this.#searcher.search({ all: true })
+    if ('images' in found) this.#found = found.images
+    return this.#found
   }
 }
 

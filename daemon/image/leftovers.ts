@@ -13,16 +13,28 @@ export function temporaryName(purpose: 'clone' | 'removal'): string {
   return `.#${randomHex(8)}.machined-${purpose}`
 }
 
-/** Paths of what an interrupted work may have left in directories of images, and in those that hold versions of one. Never throws. */
+/**
+ * Paths of what an interrupted work may have left in directories of images, and in those that hold versions of one. One after
+ * the other: a directory that never answers keeps one of libuv's threads, for which we have no other use, and no more. Never
+ * throws.
+ */
 export async function findLeftovers(directories: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(directories.map((directory) => findIn(directory, true)))
-  return [...new Set(found.flat())]
+  const found = new Set<string>()
+  for (const directory of directories) {
+    const names = await namesIn(directory)
+    for (const path of leftoversOf(directory, names)) found.add(path)
+    for (const name of names.filter((name) => name.endsWith('.v'))) {
+      const versions = join(directory, name)
+      for (const path of leftoversOf(versions, await namesIn(versions))) found.add(path)
+    }
+  }
+  return [...found]
 }
 
-async function findIn(directory: string, deeper: boolean): Promise<string[]> {
-  const names = await fs.readdir(directory).catch(() => [])
-  const here = names.flatMap((name) => PATTERN.exec(name)?.[1] ?? []).map((name) => join(directory, name))
-  const versioned = deeper ? names.filter((name) => name.endsWith('.v')) : []
-  const below = await Promise.all(versioned.map((name) => findIn(join(directory, name), false)))
-  return [...here, ...below.flat()]
+async function namesIn(directory: string): Promise<string[]> {
+  return fs.readdir(directory).catch(() => [])
+}
+
+function leftoversOf(directory: string, names: readonly string[]): string[] {
+  return names.flatMap((name) => PATTERN.exec(name)?.[1] ?? []).map((name) => join(directory, name))
 }

@@ -27,25 +27,46 @@ export interface CommandOptions {
   readonly limit: number
 }
 
+/** A program that runs, and whether it is still there. */
+export interface FollowedCommand {
+  /** Throws as runCommand() does. */
+  readonly result: Promise<CommandResult>
+  /** Kept when the program is gone, which one that hangs in the kernel may never be. */
+  readonly ended: Promise<void>
+}
+
 /**
  * Runs a program of the host without input, in an environment of its own. Throws ENOENT when there is none of that name,
  * ETIMEDOUT past the deadline, EFBIG when it printed too much.
  */
-export function runCommand(
+export function runCommand(file: string, args: readonly string[], options: CommandOptions): Promise<CommandResult> {
+  return followCommand(file, args, options).result
+}
+
+/** The same for who wants to know when the program is gone. */
+export function followCommand(
   file: string,
   args: readonly string[],
   { deadlineMs, limit }: CommandOptions
-): Promise<CommandResult> {
-  return new Promise((resolve, reject) => {
-    const options = { env: ENVIRONMENT, timeout: deadlineMs, killSignal: 'SIGKILL', maxBuffer: limit } as const
+): FollowedCommand {
+  let isGone = (): void => undefined
+  const ended = new Promise<void>((resolve) => (isGone = resolve))
+  const result = new Promise<CommandResult>((resolve, reject) => {
+    const options = { env: ENVIRONMENT, killSignal: 'SIGKILL', maxBuffer: limit } as const
     const child = execFile(file, args, options, (error, stdout, stderr) => {
+      clearTimeout(deadline)
+      isGone()
       if (isSystemError(error)) reject(error)
       else if (isTooLong(error)) reject(systemError(os.errno.EFBIG, 'run', file))
-      else if (error?.killed === true) reject(systemError(os.errno.ETIMEDOUT, 'run', file))
       else resolve({ stdout, stderr, exitCode: exitCodeOf(error) })
     })
+    const deadline = setTimeout(() => {
+      child.kill('SIGKILL')
+      reject(systemError(os.errno.ETIMEDOUT, 'run', file))
+    }, deadlineMs)
     child.stdin?.end()
   })
+  return { result, ended }
 }
 
 /** Starts a program of the host that is talked to, in an environment of its own. Its 'error' says when there is none. */

@@ -1,4 +1,6 @@
+import { constants as os } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { systemError } from '../base/errors.ts'
 import { type Answer, type Job, PROGRESS, type Request } from './thread-jobs.ts'
 import { errorOfFailure } from './thread-failure.ts'
 
@@ -6,6 +8,27 @@ import { errorOfFailure } from './thread-failure.ts'
 const KEEP_MS = 10_000
 /** Little garbage is let pile up: what is copied does not go through the heap. The stack is for the deepest tree. */
 const resourceLimits = { maxYoungGenerationSizeMb: 1, stackSizeMb: 4 }
+
+/** How many jobs may hang, each of which keeps its thread. */
+const MOST_HANGING = 32
+
+/** How long a job is waited for. */
+export interface Patience {
+  /** Milliseconds without progress after which it hangs. It may come to an end nevertheless, which nobody learns then. */
+  readonly ms: number
+  /** What it is about: while one hangs, others about the same are refused. */
+  readonly subject: string
+  /** Something that is more once the job has come further. */
+  readonly progress?: () => number
+}
+
+/** How a job is done. */
+export interface JobOptions {
+  /** Called when the job says that it has come further. */
+  readonly moved?: () => void
+  /** Without it, it is waited for as long as it takes. */
+  readonly patience?: Patience
+}
 
 /**
  * Threads that do jobs which take long or wait. Each job that is under way has one for itself, since one that waits for a file
@@ -15,25 +38,30 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   readonly #entry: URL
   readonly #idle: Worker[] = []
   readonly #timers = new Map<Worker, NodeJS.Timeout>()
+  /** Threads that are not waited for any more, with what they hang at. */
+  readonly #hanging = new Map<Worker, string>()
 
   /** `entry` is a module that serves the jobs (thread-jobs.ts). */
   constructor(entry: URL) {
     this.#entry = entry
   }
 
-  /** Does a job; `progress` is called when the job says that it has come further. Throws what the job throws. */
-  run<K extends keyof J>(
+  /** Does a job. Throws what the job throws, ETIMEDOUT when it hangs, EBUSY where another does, or while too many do. */
+  async run<K extends keyof J>(
     job: K,
     args: Parameters<J[K]>[0],
-    progress: () => void = () => undefined
+    { moved, patience }: JobOptions = {}
   ): Promise<ReturnType<J[K]>> {
+    if (patience !== undefined) this.#requireAnswers(patience)
     const worker = this.#take()
-    return new Promise<unknown>((resolve, reject) => {
+    let stopWaiting = (): void => undefined
+    const result = await new Promise<unknown>((resolve, reject) => {
       worker.on('message', (answer: Answer | typeof PROGRESS) => {
         if (answer === PROGRESS) {
-          progress()
+          moved?.()
           return
         }
+        stopWaiting()
         worker.removeAllListeners('message').removeAllListeners('error')
         this.#keep(worker)
         if ('failure' in answer) reject(errorOfFailure(answer.failure))
@@ -41,14 +69,27 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
       })
       // The thread is over then.
       worker.once('error', reject)
+      if (patience !== undefined) {
+        stopWaiting = whenStill(patience, () => {
+          this.#hanging.set(worker, patience.subject)
+          worker.unref()
+          reject(systemError(os.errno.ETIMEDOUT, String(job), patience.subject))
+        })
+      }
       const request: Request = { job: String(job), args }
       worker.postMessage(request)
-    }) as Promise<ReturnType<J[K]>>
+    })
+    return result as ReturnType<J[K]>
   }
 
   /** Ends the threads that have no work. */
   close(): void {
     for (const worker of this.#idle.splice(0)) this.#end(worker)
+  }
+
+  #requireAnswers({ subject }: Patience): void {
+    const isFull = this.#hanging.size >= MOST_HANGING
+    if (isFull || [...this.#hanging.values()].includes(subject)) throw systemError(os.errno.EBUSY, 'begin', subject)
   }
 
   #take(): Worker {
@@ -64,7 +105,7 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
 
   /** One is kept for a while, as jobs often come one after the other. */
   #keep(worker: Worker): void {
-    if (this.#idle.length > 0) {
+    if (this.#hanging.delete(worker) || this.#idle.length > 0) {
       this.#end(worker)
       return
     }
@@ -82,5 +123,19 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
     clearTimeout(this.#timers.get(worker))
     this.#timers.delete(worker)
     void worker.terminate()
+  }
+}
+
+/** Calls `tell` once there was no progress for so long; gives what keeps it from that. */
+function whenStill({ ms, progress }: Patience, tell: () => void): () => void {
+  let before = progress?.()
+  const timer = setTimeout(() => {
+    const now = progress?.()
+    if (now === before) tell()
+    else timer.refresh()
+    before = now
+  }, ms)
+  return () => {
+    clearTimeout(timer)
   }
 }

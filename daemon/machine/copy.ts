@@ -77,7 +77,7 @@ async function perform(copy: Copy, { copies, workers }: Copiers, operation: Oper
     const owner = shift === 0 ? undefined : direction === 'to' ? shift : 0
     const control = controlOf(operation)
     const request = { from, to, fromMachine: direction === 'from', owner, replace, control: control.shared }
-    await copies.run('copyTree', request, operation.moved)
+    await copies.run('copyTree', request, { moved: operation.moved })
   } catch (error) {
     tell(copy, error)
     throw error

@@ -1,6 +1,9 @@
-import type { ChildProcess } from 'node:child_process'
+import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { TestHost } from '../host/host.ts'
+import { projectDirectory } from '../host/root.ts'
 
 const SCRIPT = `
 exec 3<>/dev/fuse
@@ -10,7 +13,7 @@ exec nsenter --mount --root --target "$0" sh -euc '
   exec sleep infinity' "$1" "$2"
 `
 
-/** A file or directory of a process's mount namespace that never answers: a FUSE mount whose server reads no requests. */
+/** A file or directory that never answers: a FUSE mount whose server reads no requests, or answers only some. */
 export class HangingMount {
   readonly #server: ChildProcess
 
@@ -18,10 +21,19 @@ export class HangingMount {
     this.#server = server
   }
 
-  /** Mounts it over `path`. */
-  static async start(host: TestHost, leader: string, path: string, kind: 'file' | 'directory'): Promise<HangingMount> {
+  /** Mounts it over `path` in the mount namespace of a process. */
+  static start(host: TestHost, leader: string, path: string, kind: 'file' | 'directory'): Promise<HangingMount> {
     const mode = kind === 'file' ? '100644' : '40000'
-    const server = host.spawn(['sh', '-euc', SCRIPT, leader, path, mode])
+    return HangingMount.#of(host.spawn(['sh', '-euc', SCRIPT, leader, path, mode]))
+  }
+
+  /** Mounts one over `path` that can be looked at, but neither read nor changed (hanging-changes.py). */
+  static ofChanges(host: TestHost, path: string, kind: 'file' | 'directory'): Promise<HangingMount> {
+    const script = readFileSync(join(projectDirectory(), 'test/daemon/hanging-changes.py'), 'utf8')
+    return HangingMount.#of(host.spawn(['python3', '-c', script, path, kind]))
+  }
+
+  static async #of(server: ChildProcessWithoutNullStreams): Promise<HangingMount> {
     server.stderr.pipe(process.stderr)
     await once(server.stdout, 'data')
     return new HangingMount(server)
