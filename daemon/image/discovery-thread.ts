@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { systemError } from '../base/errors.ts'
-import { readSystemIdentity, type SystemIdentity } from '../linux/system-identity.ts'
+import { type IdentityPart, readSystemIdentity, type SystemIdentity } from '../linux/system-identity.ts'
 import { describeFailure, type Failure } from '../linux/thread-failure.ts'
 import { Discovery } from './discover.ts'
 import type { Image } from './image.ts'
@@ -12,8 +12,14 @@ import { Whereabouts } from './whereabouts.ts'
 
 /* The entry of a worker thread (searcher.ts) that looks for images, because file systems can be slow to answer, or never do. */
 
+/** What is to be told of what is in an image, or in that of a name: all, or one thing. */
+export interface Inside {
+  readonly inside: Image | string
+  readonly part: IdentityPart | undefined
+}
+
 /** What is searched for: one image by its name, all of them, or what is in one. */
-export type What = { readonly name: string } | { readonly all: true } | { readonly inside: Image | string }
+export type What = { readonly name: string } | { readonly all: true } | Inside
 export type Search = { readonly id: number; readonly hanging: ReadonlySet<string> | undefined } & What
 
 /** What the thread is started with, some of it in memory that both sides see. */
@@ -55,9 +61,9 @@ function perform(search: Search): Found {
   try {
     if ('name' in search) return { id, image: discovery.find(search.name) }
     if ('inside' in search) {
-      const { inside } = search
+      const { inside, part } = search
       const image = typeof inside === 'string' ? discovery.find(inside) : inside
-      return { id, image, identity: image === undefined ? undefined : readInside(image) }
+      return { id, image, identity: image === undefined ? undefined : readInside(image, part) }
     }
     const images = discovery.list()
     if (images === sent) return { id }
@@ -69,9 +75,9 @@ function perform(search: Search): Found {
 }
 
 /** Links in an image lead nowhere else: its files are found with the image as their root. Throws EBUSY for one in use. */
-function readInside({ type, path, entry }: Image): SystemIdentity | undefined {
+function readInside({ type, path, entry }: Image, part: IdentityPart | undefined): SystemIdentity | undefined {
   if (discovery.hanging.has(entry)) throw systemError(os.errno.EBUSY, 'search', path)
   whereabouts.enterPlace(entry)
   lockImage(path, 'shared', places)[Symbol.dispose]()
-  return type === 'directory' || type === 'subvolume' ? readSystemIdentity(root, path) : undefined
+  return type === 'directory' || type === 'subvolume' ? readSystemIdentity(root, path, part) : undefined
 }

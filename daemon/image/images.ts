@@ -1,6 +1,6 @@
 import { MachinedError } from '../base/errors.ts'
 import { SharedWork } from '../base/shared-work.ts'
-import type { SystemIdentity } from '../linux/system-identity.ts'
+import type { IdentityPart, SystemIdentity } from '../linux/system-identity.ts'
 import type { Image } from './image.ts'
 import type { ImagePlaces } from './places.ts'
 import { Searcher } from './searcher.ts'
@@ -46,9 +46,9 @@ export class Images {
     return this.#lists.run()
   }
 
-  /** Looks into an image, or into that of a name. Throws as get(), and EBUSY while anybody runs or changes it. */
-  async readInside(image: Image | string): Promise<ImageInside> {
-    const found = await this.#reader.search({ inside: image })
+  /** Looks into an image, or into that of a name, for all or for one part. Throws as get(), and EBUSY while anybody runs or changes it. */
+  async readInside(image: Image | string, part?: IdentityPart): Promise<ImageInside> {
+    const found = await this.#reader.search({ inside: image, part })
     if (!('image' in found)) throw new Error('The search was another')
     const name = typeof image === 'string' ? image : image.name
     return { image: required(name, found.image), identity: found.identity }

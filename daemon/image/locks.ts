@@ -40,7 +40,7 @@ export function lockImage(path: string, kind: LockKind, places: ImagePlaces): Lo
     locks.add(lockBeside(path, kind))
     const name = nameOfInode(path)
     if (name === undefined) return locks
-    locks.add(FileLock.take(lockPath(name, places), kind))
+    locks.add(takeGlobal(name, kind, places))
     // What is locked by its name is not replaced by anybody who asks for locks; that it was not before is to be seen.
     if (nameOfInode(path) !== name) throw systemError(os.errno.EBUSY, 'lock', path)
     return locks
@@ -55,7 +55,7 @@ export function lockName(name: string, places: ImagePlaces): Locks {
   const locks = new Locks()
   if (isLockingOff()) return locks
   if (name === HOST_IMAGE) throw systemError(os.errno.EBUSY, 'lock', name)
-  locks.add(FileLock.take(lockPath(`name-${name}`, places), 'exclusive'))
+  locks.add(takeGlobal(`name-${name}`, 'exclusive', places))
   return locks
 }
 
@@ -85,9 +85,16 @@ function nameOfInode(path: string): string | undefined {
 const majorOf = (device: bigint): bigint => ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn)
 const minorOf = (device: bigint): bigint => (device & 0xffn) | ((device >> 12n) & 0xffffff00n)
 
-function lockPath(name: string, { locks }: ImagePlaces): string {
+/** Takes a lock of those that are for the whole host; the directory for them may have to be made. */
+function takeGlobal(name: string, kind: LockKind, { locks }: ImagePlaces): FileLock {
   if (locks === undefined) throw systemError(os.errno.ENXIO, 'lock')
+  const path = join(locks, name)
+  try {
+    return FileLock.take(path, kind)
+  } catch (error) {
+    if (!isSystemError(error) || error.code !== 'ENOENT') throw error
+  }
   fs.mkdirSync(dirname(locks), { recursive: true, mode: 0o755 })
   fs.mkdirSync(locks, { recursive: true, mode: 0o700 })
-  return join(locks, name)
+  return FileLock.take(path, kind)
 }

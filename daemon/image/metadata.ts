@@ -1,6 +1,6 @@
 import { constants as os } from 'node:os'
 import { explain, ExplainedError, systemError } from '../base/errors.ts'
-import type { SystemIdentity } from '../linux/system-identity.ts'
+import type { IdentityPart, SystemIdentity } from '../linux/system-identity.ts'
 import { Dissector } from './dissect.ts'
 import type { Image } from './image.ts'
 import type { Images } from './images.ts'
@@ -15,13 +15,13 @@ export class MetadataReader {
   }
 
   /**
-   * What the system in an image, or in that of a name, says of itself. Throws NoSuchImage, and an explained error: EBUSY while
+   * What the system in an image, or in that of a name, says of itself, or at least one part of that. Throws NoSuchImage, and an explained error: EBUSY while
    * the image is in use, EOPNOTSUPP for a mount stack, ETIMEDOUT, EBUSY for a file system that does not answer, and for disk
    * images what Dissector.read() throws.
    */
-  async read(of: Image | string): Promise<SystemIdentity> {
+  async read(of: Image | string, part?: IdentityPart): Promise<SystemIdentity> {
     try {
-      const { image, identity } = await this.#images.readInside(of)
+      const { image, identity } = await this.#images.readInside(of, part)
       if (identity !== undefined) return identity
       if (image.type === 'mstack') throw systemError(os.errno.EOPNOTSUPP, 'metadata')
       return await this.#dissector.read(image.path)

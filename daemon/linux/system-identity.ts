@@ -18,30 +18,47 @@ export interface SystemIdentity {
   readonly osRelease: readonly (readonly [string, string])[]
 }
 
+/** Something of it. */
+export type IdentityPart = keyof SystemIdentity
+
+/** Nothing known. */
+const NOTHING: SystemIdentity = { hostname: '', machineId: '', machineInfo: [], osRelease: [] }
+
 /**
  * Reads hostname(5), machine-id(5), machine-info(5) and os-release(5) of the tree below a directory of `rootFd`, of which no
- * link leads out. For a thread: a file system in there may never answer. Throws what opening the directory does.
+ * link leads out, or only `part`. For a thread: a file system in there may never answer. Throws what opening the directory
+ * does.
  */
-export function readSystemIdentity(rootFd: number, directory: string): SystemIdentity {
+export function readSystemIdentity(rootFd: number, directory: string, part?: IdentityPart): SystemIdentity {
   const tree = openat2(rootFd, directory, O_PATH_DIRECTORY)
   try {
-    const read = (path: string): string => readFileInside(tree, path, FILE_LIMIT)
-    return {
-      hostname: ifReadable('', () => readHostname(read('etc/hostname'))),
-      machineId: ifReadable('', () => readMachineId(read('etc/machine-id'))),
-      machineInfo: ifReadable([], () => readPairs(read('etc/machine-info'))),
-      osRelease: ifReadable([], () => readPairs(firstOf((path) => readFileInside(tree, path, OS_RELEASE_LIMIT))))
+    const identity = { ...NOTHING }
+    for (const [wanted, read] of Object.entries(readers)) {
+      if (part === undefined || part === wanted)
+        Object.assign(
+          identity,
+          ifReadable(() => read(tree))
+        )
     }
+    return identity
   } finally {
     closeFd(tree)
   }
 }
 
-function ifReadable<T>(otherwise: T, read: () => T): T {
+/** How each is read, given the tree. */
+const readers: Readonly<Record<IdentityPart, (tree: number) => Partial<SystemIdentity>>> = {
+  hostname: (tree) => ({ hostname: readHostname(readFileInside(tree, 'etc/hostname', FILE_LIMIT)) }),
+  machineId: (tree) => ({ machineId: readMachineId(readFileInside(tree, 'etc/machine-id', FILE_LIMIT)) }),
+  machineInfo: (tree) => ({ machineInfo: readPairs(readFileInside(tree, 'etc/machine-info', FILE_LIMIT)) }),
+  osRelease: (tree) => ({ osRelease: readPairs(firstOf((path) => readFileInside(tree, path, OS_RELEASE_LIMIT))) })
+}
+
+function ifReadable<T>(read: () => T): T | undefined {
   try {
     return read()
   } catch (error) {
-    if (isSystemError(error)) return otherwise
+    if (isSystemError(error)) return undefined
     throw error
   }
 }

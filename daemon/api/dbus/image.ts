@@ -1,7 +1,8 @@
 import { MachinedError } from '../../base/errors.ts'
 import { EncodedStruct } from '../../bus/codec.ts'
 import { isValidImageName, type Image } from '../../image/image.ts'
-import type { SystemIdentity } from '../../linux/system-identity.ts'
+import type { MetadataReader } from '../../image/metadata.ts'
+import type { IdentityPart, SystemIdentity } from '../../linux/system-identity.ts'
 import type { Manager } from '../../manager.ts'
 import { cloneImage, markImageReadOnly, removeImage, renameImage, setImageLimit } from './image-changes.ts'
 import { escapeLabel, MANAGER_PATH } from './object-path.ts'
@@ -64,26 +65,21 @@ interface Telling {
   readonly byName: MethodRow<Manager>
 }
 
-function telling(out: Shape, tell: (identity: SystemIdentity) => unknown): Telling {
+function telling<P extends IdentityPart>(part: P, out: Shape, tell: (value: SystemIdentity[P]) => unknown): Telling {
   const shape = { out, access: 'anyone' } as const
+  const read = async (metadata: MetadataReader, of: Image | string): Promise<unknown[]> => [
+    tell((await metadata.read(of, part))[part])
+  ]
   return {
-    ofImage: {
-      ...shape,
-      in: {},
-      run: async ({ manager, image }) => [tell(await manager.metadata.read(image))]
-    },
-    byName: {
-      ...shape,
-      in: { name: 's' },
-      run: async ({ metadata }, args) => [tell(await metadata.read(checkedName(args)))]
-    }
+    ofImage: { ...shape, in: {}, run: ({ manager, image }) => read(manager.metadata, image) },
+    byName: { ...shape, in: { name: 's' }, run: ({ metadata }, args) => read(metadata, checkedName(args)) }
   }
 }
 
-export const getHostname = telling({ hostname: 's' }, ({ hostname }) => hostname)
-export const getMachineID = telling({ id: 'ay' }, ({ machineId }) => Buffer.from(machineId, 'hex'))
-export const getMachineInfo = telling({ machine_info: 'a{ss}' }, ({ machineInfo }) => Object.fromEntries(machineInfo))
-export const getOSRelease = telling({ os_release: 'a{ss}' }, ({ osRelease }) => Object.fromEntries(osRelease))
+export const getHostname = telling('hostname', { hostname: 's' }, (hostname) => hostname)
+export const getMachineID = telling('machineId', { id: 'ay' }, (id) => Buffer.from(id, 'hex'))
+export const getMachineInfo = telling('machineInfo', { machine_info: 'a{ss}' }, (info) => Object.fromEntries(info))
+export const getOSRelease = telling('osRelease', { os_release: 'a{ss}' }, (release) => Object.fromEntries(release))
 
 /** The name of an image that a call of the Manager is about. Throws InvalidArgs. */
 function checkedName(args: Args): string {
