@@ -5,6 +5,8 @@ export interface MountEntry {
   readonly id: number
   readonly mountPoint: string
   readonly readOnly: boolean
+  /** Its type, such as `ext4`. */
+  readonly fileSystem: string
 }
 
 /** A hundred thousand mounts, the most that a namespace has unless told otherwise. */
@@ -18,9 +20,12 @@ export function readMounts(): MountEntry[] {
 /** Parses the lines of a mountinfo file; one that is malformed is left out. */
 export function parseMountInfo(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
-    const [id = '', , , , mountPoint, options] = line.split(' ')
-    if (mountPoint === undefined || options === undefined) return []
-    return [{ id: Number(id), mountPoint: unescape(mountPoint), readOnly: options.split(',').includes('ro') }]
+    const [before = '', after = ''] = line.split(' - ')
+    const [id = '', , , , mountPoint, options] = before.split(' ')
+    const [fileSystem] = after.split(' ')
+    if (mountPoint === undefined || options === undefined || fileSystem === undefined) return []
+    const readOnly = options.split(',').includes('ro')
+    return [{ id: Number(id), mountPoint: unescape(mountPoint), readOnly, fileSystem }]
   })
 }
 

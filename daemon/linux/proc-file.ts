@@ -18,15 +18,20 @@ let scratch: Buffer | undefined
 export function readProcFile(path: string, limit: number): string {
   const fd = checked(open(path, O_RDONLY_CLOEXEC), 'open', path)
   try {
-    let buffer = (scratch ??= Buffer.allocUnsafeSlow(FIRST_SIZE))
-    for (let length = 0; ;) {
-      const more = checked(read(fd, buffer.subarray(length), buffer.length - length), 'read', path)
-      length += more
-      if (length > limit) throw systemError(os.errno.EFBIG, 'read', path)
-      if (more === 0) return buffer.toString('utf8', 0, length)
-      if (length === buffer.length) buffer = Buffer.concat([buffer], 2 * length)
-    }
+    return readOpenProcFile(fd, limit)
   } finally {
     closeFd(fd)
+  }
+}
+
+/** The same of one that is open, from where it was read to. */
+export function readOpenProcFile(fd: number, limit: number): string {
+  let buffer = (scratch ??= Buffer.allocUnsafeSlow(FIRST_SIZE))
+  for (let length = 0; ;) {
+    const more = checked(read(fd, buffer.subarray(length), buffer.length - length), 'read')
+    length += more
+    if (length > limit) throw systemError(os.errno.EFBIG, 'read')
+    if (more === 0) return buffer.toString('utf8', 0, length)
+    if (length === buffer.length) buffer = Buffer.concat([buffer], 2 * length)
   }
 }

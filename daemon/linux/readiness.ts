@@ -4,6 +4,7 @@ const poll = declare<(fds: Buffer, count: number, timeout: number) => number>('p
 
 const pollfd = Buffer.alloc(8)
 const POLLIN = 0x1
+const POLLPRI = 0x2
 const POLLHUP = 0x10
 
 /** Whether poll(2) says right now that a read would not block: data, end of file, or (a pidfd) the end of the process. */
@@ -14,6 +15,11 @@ export function pollReadable(fd: number): boolean {
 /** Whether the peer of a connected socket is gone altogether, and has not only ended its half. */
 export function isHungUp(fd: number): boolean {
   return (pollNow(fd, 0) & POLLHUP) !== 0
+}
+
+/** Whether a file of /proc or /sys that can be polled says that something is different since this was asked last. */
+export function hasChanged(fd: number): boolean {
+  return pollNow(fd, POLLPRI) !== 0
 }
 
 /** The events that poll(2) gives without waiting, those asked for and those that it always tells of. */

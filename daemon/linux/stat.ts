@@ -53,9 +53,15 @@ const kinds: Readonly<Record<number, FileKind>> = { 0o040000: 'directory', 0o100
 
 /** What is known of a file, read from the kernel's own structure as needed. Times are in microseconds since 1970. */
 export class FileStatus {
-  readonly raw = Buffer.alloc(LENGTH)
+  readonly raw: Buffer
   /** The bytes that were asked for, for comparing, where each call into C++ would take longer than all of it. */
-  readonly words = new Int32Array(this.raw.buffer, this.raw.byteOffset, STATUS_WORDS)
+  readonly words: Int32Array
+
+  /** `raw` is that of another one, in case. */
+  constructor({ buffer, byteOffset }: Uint8Array = new Uint8Array(LENGTH)) {
+    this.raw = Buffer.from(buffer, byteOffset, LENGTH)
+    this.words = new Int32Array(buffer, byteOffset, STATUS_WORDS)
+  }
 
   /** Looks at a name in an open directory, or at a path when it is absolute. The name ends with a zero. */
   read(directory: number, name: Buffer): void {
@@ -70,7 +76,7 @@ export class FileStatus {
     return true
   }
 
-  /** Looks at an open file. */
+  /** Looks at an open file; O_PATH will do. */
   readOpen(fd: number): void {
     checked(statx(fd, NO_NAME, AT_EMPTY_PATH, STATX_MASK, this.raw), 'statx')
   }

@@ -57,6 +57,12 @@ export async function netlinkProtocols(host: TestHost): Promise<string[]> {
   return rows.filter((row) => open.has(`socket:[${row.at(-1) ?? ''}]`)).map((row) => row[1] ?? '')
 }
 
+/** Of how many machines the daemon remembers os-release(5): it polls the mounts of each. */
+export async function remembered(host: TestHost): Promise<number> {
+  const descriptors = await host.run(['ls', '-l', `/proc/${await daemonPid(host)}/fd`])
+  return descriptors.stdout.match(/ -> \/proc\/[0-9]+\/mountinfo$/gm)?.length ?? 0
+}
+
 /** How many threads the daemon has. */
 export async function threadCount(host: TestHost): Promise<number> {
   return (await host.run(['ls', `/proc/${await daemonPid(host)}/task`])).stdout.split('\n').length

@@ -1,5 +1,4 @@
 import { addressesOf } from '../../machine/addresses.ts'
-import { osReleaseOf } from '../../machine/os-release.ts'
 import { openRootDirectoryOf } from '../../machine/root-directory.ts'
 import { reachInRule, type MachineTarget } from '../machine-access.ts'
 import { method } from './table.ts'
@@ -29,7 +28,7 @@ export const getOSRelease = method({
       details: { machine: machine.name, verb: 'get_os_release' }
     })
   },
-  run: async ({ manager, machine }: MachineTarget) => [Object.fromEntries(await osReleaseOf(machine, manager.workers))]
+  run: async ({ manager, machine }: MachineTarget) => [Object.fromEntries(await manager.osReleases.of(machine))]
 })
 
 export const openRootDirectory = method({

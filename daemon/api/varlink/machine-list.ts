@@ -3,7 +3,6 @@ import type { PidRef } from '../../linux/process.ts'
 import { addressesOf } from '../../machine/addresses.ts'
 import { uidShiftOf } from '../../machine/id-mapping.ts'
 import { NO_VSOCK_CID, type Machine } from '../../machine/machine.ts'
-import { osReleaseOf } from '../../machine/os-release.ts'
 import type { Manager } from '../../manager.ts'
 import { expectedMore, VarlinkError } from './errors.ts'
 import { processIdType, readString, strings } from './fields.ts'
@@ -132,8 +131,8 @@ function addresses(machine: Machine, { network }: Manager): Output[] | undefined
   return found.length === 0 ? undefined : found
 }
 
-async function osRelease(machine: Machine, { workers }: Manager): Promise<string[] | undefined> {
-  const lines = (await osReleaseOf(machine, workers)).map(([key, value]) => `${key}=${value}`)
+async function osRelease(machine: Machine, { osReleases }: Manager): Promise<string[] | undefined> {
+  const lines = (await osReleases.of(machine)).map(([key, value]) => `${key}=${value}`)
   return lines.length === 0 ? undefined : lines
 }
 
