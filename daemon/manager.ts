@@ -56,6 +56,9 @@ export class Manager {
     this.images = new Images(instance.images)
     this.imageChanges = new ImageChanges(this.images, this.operations)
     this.imageNews = new ImageNews(this.images)
+    this.imageChanges.onChange = () => {
+      this.imageNews.lookAgain()
+    }
     this.metadata = new MetadataReader(this.images)
     this.#state = new StateDirectory(instance.stateDirectory)
     this.machines = new Machines(systemd, this.#state, instance.unitOf)

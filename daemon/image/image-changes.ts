@@ -45,6 +45,8 @@ export function parseCleanMode(mode: string): CleanMode {
 
 /** What can be done to images (spec/dbus.md 8.8 to 8.11), each time in a thread of its own. All throw bare errnos unless said. */
 export class ImageChanges {
+  /** Called when an image has become another in a way that the kernel may tell nobody of. */
+  onChange: () => void = () => undefined
   readonly #images: ImageSource
   readonly #operations: Operations
   readonly #threads = new JobThreads<ImageJobs>(new URL(`./image-thread${extname(import.meta.url)}`, import.meta.url))
@@ -90,11 +92,13 @@ export class ImageChanges {
   /** Makes an image read-only or writable. Throws EROFS, EBUSY, EOPNOTSUPP. */
   async setReadOnly(image: Image, readOnly: boolean): Promise<void> {
     await this.#threads.run('setReadOnly', { image, places: this.#images.places, readOnly }, momentFor(image))
+    this.onChange()
   }
 
   /** Limits the bytes that an image may take (image/pool.ts). Throws EROFS, EOPNOTSUPP. */
   async setLimit(image: Image, limit: bigint): Promise<void> {
     await this.#threads.run('setImageLimit', { image, places: this.#images.places, limit }, momentFor(image))
+    this.onChange()
   }
 
   /** Limits the bytes that the pool may take (image/pool.ts). Throws NotSupported, others explained. */

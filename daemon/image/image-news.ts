@@ -2,9 +2,9 @@ import { extname } from 'node:path'
 import { log } from '../base/log.ts'
 import { JobThreads } from '../linux/job-threads.ts'
 import { type Image, isHost } from './image.ts'
+import type { ImageSource } from './image-changes.ts'
 import type { ImageJobs } from './image-thread.ts'
 import { ImageWatch } from './image-watch.ts'
-import type { Images } from './images.ts'
 
 /** Changes come in bursts: a search waits for so many milliseconds after the first, and longer where searches take long. */
 const REST_MS = 100
@@ -22,13 +22,18 @@ export interface ImageListener {
 
 /** Tells of images as they come, change and go, but for the host's own. Watches only while somebody listens. */
 export class ImageNews {
-  readonly #images: Images
+  readonly #images: ImageSource
   readonly #listeners = new Set<ImageListener>()
   readonly #threads = new JobThreads<ImageJobs>(new URL(`./image-thread${extname(import.meta.url)}`, import.meta.url))
   #observer: Observer | undefined
 
-  constructor(images: Images) {
+  constructor(images: ImageSource) {
     this.#images = images
+  }
+
+  /** Looks whether anything about an image has changed: not each change is told by the kernel. */
+  lookAgain(): void {
+    this.#observer?.lookAgain()
   }
 
   /** Tells a listener of the images that are there, which takes a moment, then of each change. Gives what ends that. */
@@ -60,7 +65,7 @@ export class ImageNews {
 class Observer {
   /** The images by name that were told of; undefined before the first search. */
   known: ReadonlyMap<string, Image> | undefined
-  readonly #images: Images
+  readonly #images: ImageSource
   readonly #listener: ImageListener
   readonly #watch: ImageWatch
   #timer: NodeJS.Timeout | undefined
@@ -68,11 +73,11 @@ class Observer {
   #searching = false
   #closed = false
 
-  constructor(images: Images, threads: JobThreads<ImageJobs>, listener: ImageListener) {
+  constructor(images: ImageSource, threads: JobThreads<ImageJobs>, listener: ImageListener) {
     this.#images = images
     this.#listener = listener
     this.#watch = new ImageWatch(images.places.search, threads, () => {
-      this.#searchSoon()
+      this.lookAgain()
     })
     void this.#search()
   }
@@ -83,7 +88,8 @@ class Observer {
     this.#watch.close()
   }
 
-  #searchSoon(): void {
+  /** Searches soon. */
+  lookAgain(): void {
     if (this.#closed) return
     this.#timer ??= setTimeout(() => {
       // What comes during a search may be missed by it; the search after it must not be.
@@ -98,7 +104,7 @@ class Observer {
     try {
       await this.#watch.renew()
       const start = performance.now()
-      const images = await this.#images.list()
+      const images = await this.#watch.aside(() => this.#images.list())
       this.#restMs = Math.max(REST_MS, REST_PER_SEARCH * (performance.now() - start))
       if (!this.#closed) this.#compare(images)
     } catch (error) {

@@ -4,10 +4,21 @@ import { isSystemError } from '../base/errors.ts'
 import { Inotify, WATCH_DIRECTORY, WATCH_IN_ADDITION } from '../linux/inotify.ts'
 import { inotifyAddWatch } from '../linux/libc.ts'
 
-const { attributes, closedAfterWriting, created, deleted, deletedItself, movedFrom, movedItself, movedTo } = Inotify
-/** What may be news of images in a directory. A disk image that is written is looked at when it is closed. */
+const { created, deleted, deletedItself, movedFrom, movedItself, movedTo } = Inotify
+/**
+ * What may be news of images in a directory. A disk image that is written is looked at when it is closed. chattr(1) and
+ * the like have no event of their own, but open what they change.
+ */
 const OF_IMAGES =
-  attributes | closedAfterWriting | created | deleted | deletedItself | movedFrom | movedItself | movedTo
+  Inotify.attributes |
+  Inotify.closedAfterWriting |
+  Inotify.closedAfterReading |
+  created |
+  deleted |
+  deletedItself |
+  movedFrom |
+  movedItself |
+  movedTo
 const OF_ARRIVALS = created | movedTo | deletedItself | movedItself
 /** Directories that come and go while they are looked for. */
 const MOST_ATTEMPTS = 16

@@ -5,6 +5,7 @@ import { isSystemError } from '../base/errors.ts'
 export const Inotify = {
   attributes: 0x4,
   closedAfterWriting: 0x8,
+  closedAfterReading: 0x10,
   movedFrom: 0x40,
   movedTo: 0x80,
   created: 0x100,

@@ -11,6 +11,7 @@ export interface PollEvents {
 const UV_POLL = 8
 const readable = 1
 const writable = 2
+const urgent = 8
 
 let handleSize: number | undefined
 
@@ -88,9 +89,12 @@ export class Poll {
     polls.set(this.#handle, this)
   }
 
-  /** Watches for these events from now on, instead of those before. */
-  start(events: { readable?: boolean; writable?: boolean }): void {
-    const mask = (events.readable === true ? readable : 0) | (events.writable === true ? writable : 0)
+  /** Watches for these events from now on, instead of those before. Files in /proc tell of changes as urgent (POLLPRI). */
+  start(events: { readable?: boolean; writable?: boolean; urgent?: boolean }): void {
+    const mask =
+      (events.readable === true ? readable : 0) |
+      (events.writable === true ? writable : 0) |
+      (events.urgent === true ? urgent : 0)
     if (this.#closing || mask === this.#watched) return
     const result = mask === 0 ? uv.pollStop(this.#handle) : uv.pollStart(this.#handle, mask, sharedCallbacks().event)
     if (result < 0) throw systemError(-result, 'uv_poll_start')

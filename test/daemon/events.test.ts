@@ -1,6 +1,7 @@
 import t from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { POOL, renewPool } from './image-pool.ts'
 import { callOne, MACHINE_SOCKET } from './varlink-client.ts'
 
 const M = 'io.systemd.Machine'
@@ -9,7 +10,6 @@ const I = 'io.systemd.MachineImage'
 const host = await TestHost.start({ root: 'testing' })
 t.teardown(() => host.stop())
 const client = new Client(host)
-const POOL = '/var/lib/machines'
 
 interface Event {
   sequence: number
@@ -37,6 +37,14 @@ class Follower {
   get events(): Event[] {
     const whole = this.#seen.split('\u001e').filter((text) => text.endsWith('\n'))
     return whole.map((text) => JSON.parse(text) as Event)
+  }
+
+  /** Does something and waits till one more time something is told of an image. */
+  async afterwards(event: string, image: string, act: () => Promise<unknown>): Promise<void> {
+    const count = (): number => this.events.filter((one) => one.event === event && one.image === image).length
+    const before = count()
+    await act()
+    await host.waitFor(() => count() > before, `${image} to be ${event}`)
   }
 
   /** Waits till something is told that all these values are in. */
@@ -159,6 +167,60 @@ t.test('who subscribes is told of images', async (t) => {
   one.stop()
   await host.waitFor(async () => (await watchers()) === before, 'nothing to be watched any more')
   await shell(`rm -r /run/machines ${POOL}/*`)
+})
+
+t.test('who subscribes is told of images that become others in place', async (t) => {
+  const shell = (script: string) => client.output('sh', '-euc', `cd ${POOL}; ${script}`)
+  const isReadOnly = async (name: string): Promise<unknown> =>
+    (await callOne(host, `${I}.List`, { name })).parameters?.['readOnly']
+  const follower = new Follower({ topics: ['images'] })
+  await follower.until({ event: 'ready' })
+
+  await t.test('by mounts', async (t) => {
+    await follower.afterwards('new', 'tree', () => shell('mkdir tree'))
+    await follower.afterwards('changed', 'tree', () => shell('mount --bind tree tree; mount -o remount,bind,ro tree'))
+    t.equal(await isReadOnly('tree'), true)
+    await follower.afterwards('changed', 'tree', () => shell('umount tree'))
+    await follower.afterwards('changed', 'tree', () => shell('mount -t tmpfs tmpfs tree'))
+    await shell('umount tree; rmdir tree')
+    await follower.until({ event: 'removed', image: 'tree' })
+    await shell('mkdir covered')
+    await follower.until({ event: 'new', image: 'covered' })
+    await follower.afterwards('removed', 'covered', () => renewPool(client, 'ext4'))
+  })
+
+  await t.test('by attributes', async (t) => {
+    await follower.afterwards('new', 'tree', () => shell('mkdir tree'))
+    await follower.afterwards('changed', 'tree', () => shell('chattr +i tree'))
+    t.equal(await isReadOnly('tree'), true)
+    await follower.afterwards('changed', 'tree', () => shell('chattr -i tree'))
+  })
+
+  await t.test('by calls, where the kernel tells only who watches what a link leads to', async (t) => {
+    const make = () => shell('truncate -s 1M /root/target; ln -s /root/target linked.raw')
+    await follower.afterwards('new', 'linked', make)
+    const mark = () => client.call('MarkImageReadOnly', 'sb', 'linked', 'true')
+    await follower.afterwards('changed', 'linked', mark)
+    t.equal(await isReadOnly('linked'), true)
+    const update = () => callOne(host, `${I}.Update`, { name: 'linked', readOnly: false })
+    await follower.afterwards('changed', 'linked', update)
+  })
+
+  await t.test('by what btrfs can do', async (t) => {
+    await renewPool(client, 'btrfs')
+    await follower.afterwards('new', 'volume', () => shell('btrfs -q subvolume create volume'))
+    await follower.afterwards('changed', 'volume', () => shell('btrfs property set volume ro true'))
+    t.equal(await isReadOnly('volume'), true)
+    await follower.afterwards('changed', 'volume', () => shell('btrfs property set volume ro false'))
+    t.equal((await client.call('SetPoolLimit', 't', '200000000')).stderr, '')
+    const limit = (bytes: string) => client.call('SetImageLimit', 'st', 'volume', bytes)
+    await follower.afterwards('changed', 'volume', () => limit('100000000'))
+    const update = () => callOne(host, `${I}.Update`, { name: 'volume', limit: 50_000_000 })
+    await follower.afterwards('changed', 'volume', update)
+    t.match(await callOne(host, `${I}.List`, { name: 'volume' }), { parameters: { limit: 50_000_000 } })
+  })
+  follower.stop()
+  await shell(`cd /; umount ${POOL}; rm -rf ${POOL}/*`)
 })
 
 t.test('who subscribes is told of what takes long', async (t) => {

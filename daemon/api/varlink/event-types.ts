@@ -14,7 +14,7 @@ const kind = enumeration('EventKind', 'What has happened.', {
   removed: 'It has gone.',
   state: 'The state of the machine is another.',
   addresses: 'An address of the machine has appeared or gone: these are all there are now.',
-  changed: 'Something about the image is different, such as whether it can be written or when it was.',
+  changed: 'Something about the image is different, such as whether it can be written, or what is mounted there.',
   progress: 'The operation has come further. Not each step is told of.',
   finished: 'The operation has done what it was to do.',
   failed: 'The operation has come to nothing, or only to a part.'

@@ -11,6 +11,11 @@ import { array, method, optional, string, Subscription, type InterfaceTable, typ
 const AF_INET = 2
 const AF_INET6 = 10
 
+const SUBSCRIBE = `Tells what is there, then each change, as long as the caller stays. One who does not read is cut off.
+Some of what changes about images is told only with the next thing that happens to one: how much they take as they grow,
+quota limits that are set by the number of a group, what becomes of a file that a link leads to or of a block device, and
+what another computer does on a file system in the network. It is told at once where this service does it.`
+
 /** What a subscriber wants to know, and how it is told. */
 interface Subscriber {
   readonly manager: Manager
@@ -99,7 +104,7 @@ export const eventsTable: InterfaceTable<Manager> = {
   types: eventTypes,
   methods: {
     Subscribe: method({
-      doc: 'Tells what is there, then each change, as long as the caller stays. One who does not read is cut off.',
+      doc: SUBSCRIBE,
       more: 'required',
       in: {
         name: optional(
