@@ -61,6 +61,8 @@ const RECIPES: Readonly<Record<RootName, Recipe>> = {
       'libstdc++6',
       // Beside our own, for a test of newer versions.
       'nodejs',
+      // For virtual machines of systemd-vmspawn.
+      'qemu-system-x86',
       'dbus-broker',
       'dbus-user-session',
       'libnss-systemd',
