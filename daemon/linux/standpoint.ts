@@ -67,12 +67,15 @@ export class Standpoint {
   }
 }
 
+/** PID 1 stays where it is. */
+let hostLinks: string | undefined
+
 /**
  * Whether nobody there could mount what has to be waited for, between one look and the next: that takes the host's root. An
  * overlay is only as good as what is below it, which is the host's too then.
  */
 function isHarmless(process: PidRef, links: string): boolean {
-  return !sharesUserNamespace(process) || links === readLinksOf(1)
+  return links === (hostLinks ??= readLinksOf(1)) || !sharesUserNamespace(process)
 }
 
 /** What readLinksOf() says of the process. Throws ESRCH. */
