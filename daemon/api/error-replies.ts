@@ -165,6 +165,7 @@ const numbers: Readonly<Record<string, number>> = {
   EUCLEAN: 117,
   ENOMEDIUM: 123,
   EMEDIUMTYPE: 124,
+  ENOKEY: 126,
   ...constants.errno
 }
 

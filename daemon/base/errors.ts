@@ -138,6 +138,7 @@ const texts: Readonly<Record<string, string>> = {
   ESTALE: 'Stale file handle',
   ENOTUNIQ: 'Name not unique on network',
   EUNATCH: 'Protocol driver not attached',
+  ENOKEY: 'Required key not available',
   ENOPKG: 'Package not installed',
   ENOMEDIUM: 'No medium found',
   EAFNOSUPPORT: 'Address family not supported by protocol'

@@ -42,7 +42,8 @@ export function cloneImage({ image, places, newName, readOnly, control }: CloneR
     discard(temporary)
     throw error
   }
-  // One that has this flag cannot be renamed. Subvolumes and files can, and have theirs by now.
+  // Only this comes after the name, as what has this flag cannot be renamed; subvolumes and files can, and have theirs by now.
+  // Were the daemon to end in between, nobody has been told of a read-only clone.
   if (readOnly && image.type === 'directory') trySetImmutable(target, true)
   const complaints = cloneSideFiles(image, { name: newName, path: target }, places)
   return complaints

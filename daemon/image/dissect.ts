@@ -32,7 +32,8 @@ const complaints: readonly (readonly [text: string, code: string])[] = [
   ["Couldn't identify a suitable partition table or file system", 'ENOPKG'],
   ['No root partition discovered', 'ENXIO'],
   ['Multiple suitable root partitions found', 'ENOTUNIQ'],
-  ['OS image is encrypted', 'EUNATCH']
+  // The program does not even ask for a key; who does is told that there is none.
+  ['OS image is encrypted', 'ENOKEY']
 ]
 
 /** Reads disk images, a few at a time and each by one program only. */

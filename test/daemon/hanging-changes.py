@@ -1,4 +1,4 @@
-"""A FUSE file system that answers all that looks at it, and nothing that reads files or changes anything. Arguments: where to
+"""A FUSE file system that answers what looks at its files, and nothing that reads or changes any. Arguments: where to
 mount it, and whether that is a "file" or a "directory", which has a directory in it. Prints a line when it is there."""
 import errno, os, stat, struct, subprocess, sys
 
@@ -35,7 +35,7 @@ def answer(opcode, node, data):
     if opcode == READDIR:
         return entries(struct.unpack_from("<8xQ", data)[0]) if node == 1 else b""
     if opcode == STATFS:
-        return struct.pack("<5Q4I", 1, 1, 1, 1, 1, 4096, 255, 4096, 0) + bytes(24)
+        return errno.EIO
     if opcode in (RELEASE, RELEASEDIR):
         return b""
     return errno.ENOSYS if opcode in UNKNOWN else None

@@ -43,6 +43,12 @@ async function call(member: string, ...args: string[]): Promise<{ said: string; 
 
 const osRelease = (name: string): Promise<RunResult> => client.call('GetImageOSRelease', 's', name)
 
+t.test('images are listed where the file system has no word on itself', async (t) => {
+  const { stdout } = await client.call('ListImages')
+  t.not((await host.run(['stat', '--file-system', STUCK], { reject: false })).exitCode, 0)
+  for (const row of ['"stuck" "directory" false', '"disk-1" "raw" false']) t.match(stdout, row)
+})
+
 t.test('what hangs ends in an error, and others are served meanwhile', async (t) => {
   t.match((await osRelease('good')).stdout, '"ID" "good"')
   const before = await threadCount(host)
@@ -74,7 +80,12 @@ t.test('what hangs ends in an error, and others are served meanwhile', async (t)
   t.match((await osRelease('good-disk')).stdout, '"ID" "good"')
 
   await Promise.all(mounts.map((mount) => mount.abort()))
-  await host.run(['umount', STUCK, ...DISKS.map((name) => `${POOL}/${name}.raw`)])
+  for (const path of [STUCK, ...DISKS.map((name) => `${POOL}/${name}.raw`)]) {
+    // Loop devices let go a moment later.
+    const isUnmounted = async (): Promise<boolean> =>
+      (await host.run(['umount', path], { reject: false })).exitCode === 0
+    await host.waitFor(isUnmounted, `${path} to be left`)
+  }
   await host.waitFor(async () => (await threadCount(host)) <= before + 2, 'the threads that hung to end')
   t.equal((await client.call('RenameImage', 'ss', 'disk-1', 'free')).stderr, '', 'nothing is locked any more')
 })

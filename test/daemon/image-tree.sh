@@ -54,6 +54,8 @@ truncate -s 8192 read-only.raw && chmod 444 read-only.raw
 truncate -s 8192 write-only.raw && chmod 200 write-only.raw
 truncate -s 8192 group-write.raw && chmod 464 group-write.raw
 truncate -s 8192 immutable-file.raw && chattr +i immutable-file.raw
+# What is encrypted is known by how it begins (LUKS, version 1).
+printf 'LUKS\272\276\000\001' >luks.raw && truncate -s 4M luks.raw
 truncate -s 8192 no-suffix
 truncate -s 8192 wrong.img
 truncate -s 8192 .raw

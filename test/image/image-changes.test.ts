@@ -82,6 +82,34 @@ for (const [kind, type] of [
       fs.rmSync(pool.path('etc/linked.verity'))
     })
 
+    await t.test('a clone has nothing of what its source is swapped for meanwhile', async (t) => {
+      const [source, outside] = [pool.path('pool/swapped'), pool.path('outside')]
+      if (type === 'subvolume') pool.sh('btrfs subvolume create swapped')
+      const fill = 'for d in $(seq 40); do mkdir -p "$0/$d"; (cd "$0/$d"; touch $(seq 25)); done'
+      execFileSync('sh', ['-euc', fill, source])
+      fs.mkdirSync(outside)
+      for (let number = 1; number <= 25; number++) fs.writeFileSync(join(outside, `secret-${String(number)}`), '')
+      const swap =
+        'while :; do for d in $(seq 40); do mv "$0/$d" "$1"; ln -s "$2" "$0/$d"; rm "$0/$d"; mv "$1" "$0/$d"; done; done'
+      const swapping = spawn('sh', ['-c', swap, source, pool.path('away'), outside], { stdio: 'ignore' })
+      try {
+        for (let round = 0; round < 20; round++) {
+          // What goes away while it is copied may fail the clone.
+          await changes.clone(pool.image('swapped', type), 'swapped-copy', false).catch(() => undefined)
+          if (!pool.names().includes('swapped-copy')) continue
+          t.strictSame(pool.sh('find swapped-copy -name "secret-*"'), '')
+          await changes.remove(pool.image('swapped-copy', type))
+        }
+      } finally {
+        swapping.kill()
+        await once(swapping, 'exit')
+      }
+      await changes.remove(pool.image('swapped', type))
+      fs.rmSync(pool.path('away'), { recursive: true, force: true })
+      t.strictSame(fs.readdirSync(outside).length, 25, 'nor did anything go that is elsewhere')
+      fs.rmSync(outside, { recursive: true })
+    })
+
     await t.test('read-only and back', async (t) => {
       await changes.setReadOnly(pool.image('two', type), true)
       t.ok(isReadOnly('two'))
