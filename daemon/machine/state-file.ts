@@ -28,9 +28,10 @@ export class StateDirectory {
   save(machine: Machine): void {
     const text = formatState(machine)
     if (this.#loaded.get(machine) !== text) writeFileAtomically(join(this.path, machine.name), text, 0o644)
-    this.#loaded.delete(machine)
+    const wasRead = this.#loaded.delete(machine)
     if (!machine.ownsUnit || this.#linked.has(machine)) return
-    this.#linkUnit(machine)
+    // That of a machine that was read is there already, and to make what is there costs an error.
+    if (!wasRead || this.#linkTarget(machine.unit) !== machine.name) this.#linkUnit(machine)
     this.#linked.add(machine)
   }
 
@@ -74,7 +75,6 @@ export class StateDirectory {
       symlinkSync(machine.name, path)
     } catch (error) {
       if (!isSystemError(error) || error.code !== 'EEXIST') throw error
-      if (this.#linkTarget(machine.unit) === machine.name) return
       const temporary = join(this.path, `.#${machine.name}${randomHex(8)}`)
       symlinkSync(machine.name, temporary)
       renameSync(temporary, path)
