@@ -1,4 +1,4 @@
-import { formatIp, formatPrefix, networkOf } from '../base/prefix.ts'
+import { formatIp, formatPrefix, networkOf, type Prefix } from '../base/prefix.ts'
 import { antiSpoofRules } from './anti-spoof-document.ts'
 import type { ActiveForward, FirewallState } from './firewall-state.ts'
 import { elementsOf, type Ruleset } from './ruleset.ts'
@@ -134,11 +134,16 @@ function masqueradeRules({ bridge, subnet4, subnet6, config }: FirewallState): s
     const from = `${word} saddr ${formatPrefix(networkOf(subnet))}`
     // A machine that reaches a machine by an address of the host gets its answers back through the host.
     rules.push(`${out} ct status dnat ${from} masquerade`)
-    if (config.masquerade !== 'both' && config.masquerade !== nfproto) continue
+    if ((config.masquerade !== 'both' && config.masquerade !== nfproto) || isRouted(subnet)) continue
     const nowhere = word === 'ip' ? '{ 224.0.0.0/4, 255.255.255.255 }' : 'ff00::/8'
     rules.push(`oifname != "${bridge}" ${from} ${word} daddr != ${nowhere} masquerade`)
   }
   return rules
+}
+
+/** Whether the world knows the way to it: an IPv6 subnet that is no unique local one (networking.md 7.2). */
+function isRouted({ address }: Prefix): boolean {
+  return address.length === 16 && (address.readUInt8(0) & 0xfe) !== 0xfc
 }
 
 /** 127.0.0.0/8 is routed on the bridge for the answers to local clients, and must not be reached from there. */

@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { TestHost, type RunResult } from '../host/host.ts'
+import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { NetworkLeader } from './network-leader.ts'
 
 // The daemon is killed at each step of giving a machine its network, and of taking it away (networking.md 7.11). strace
 // counts the steps: a request to rtnetlink is a sendto(2), a file that is replaced a rename(2), and what nft is told a write(2).
@@ -13,7 +14,6 @@ t.teardown(() => host.stop())
 const client = new Client(host)
 const UNIT = 'systemd-machined.service'
 const KINDS = ['sendto', 'rename', 'write'] as const
-const MAC = '02:00:00:00:00:05'
 
 /** What is not ours, and is to be as it was whatever happens. */
 const FOREIGN = `
@@ -26,29 +26,10 @@ nft add table inet other
 nft add chain inet other c '{ type filter hook forward priority 0; }'
 nft add rule inet other c iifname br9 counter accept
 `
-const LEADER = `[Service]
-Type=exec
-PrivateNetwork=yes
-ExecStart=/bin/sleep infinity
-`
-await host.writeFile('/run/systemd/system/leader.service', LEADER)
 await host.writeFile(`/run/systemd/system/${UNIT}.d/test.conf`, '[Unit]\nStartLimitIntervalSec=0\n')
-await host.run(['systemctl', 'daemon-reload'])
+const machine = new NetworkLeader(host, client)
+await machine.prepare()
 await host.run(['sh', '-es'], { input: FOREIGN })
-
-/** A process with a network of its own and a veth to it, as systemd-nspawn makes them before it registers the machine. */
-async function startLeader(): Promise<string> {
-  await host.run(['systemctl', 'start', 'leader.service'])
-  const leader = await client.output('systemctl', 'show', '-P', 'MainPID', 'leader.service')
-  const peer = ['peer', 'name', 'host0', 'address', MAC, 'netns', leader]
-  await host.run(['ip', 'link', 'add', 've-m1', 'address', '02:00:00:00:00:04', 'type', 'veth', ...peer])
-  return leader
-}
-
-async function register(leader: string): Promise<RunResult> {
-  const index = (await client.output('cat', '/sys/class/net/ve-m1/ifindex')).trim()
-  return client.call('RegisterMachineWithNetwork', 'sayssusai', 'm1', '0', 'test', 'container', leader, '', '1', index)
-}
 
 /** The daemon's PID as this machine numbers it. */
 async function daemonPid(): Promise<string> {
@@ -121,20 +102,14 @@ async function becomes(t: Test, wanted: string, what: string, leader?: string): 
   t.equal(await state(leader), wanted, what)
 }
 
-async function endMachine(): Promise<void> {
-  await host.run(['systemctl', 'stop', 'leader.service'])
-  await client.waitTillGone('m1')
-  await host.run(['machinedctl', 'network', 'take-down'], { reject: false })
-}
-
 // What the daemon keeps from one machine to the next is there then.
-await register(await startLeader())
-await endMachine()
+await machine.register(await machine.start())
+await machine.end()
 const empty = await settled()
-const first = await startLeader()
-await register(first)
+const first = await machine.start()
+await machine.register(first)
 const whole = await settled(first)
-await endMachine()
+await machine.end()
 
 t.test('what is compared is what matters', (t) => {
   t.match(whole, /ve-m1.* master machines0 .*machined:machine=m1/)
@@ -149,12 +124,13 @@ for (const kind of KINDS) {
   t.test(`a daemon that is killed at a ${kind} changes nothing in the end`, async (t) => {
     // Of some requests one is taken for all: each round takes seconds.
     for (let count = 1, killed = true; killed && count < 60; count += kind === 'sendto' ? 5 : 1) {
-      const leader = await startLeader()
-      const coming = await killedAt(kind, count, () => register(leader))
+      const leader = await machine.start()
+      const coming = await killedAt(kind, count, () => machine.register(leader))
       // Who got no answer asks again.
-      if ((await client.call('GetMachine', 's', 'm1')).exitCode !== 0) t.equal((await register(leader)).stderr, '')
+      if ((await client.call('GetMachine', 's', 'm1')).exitCode !== 0)
+        t.equal((await machine.register(leader)).stderr, '')
       await becomes(t, whole, `network of a machine, ${coming ? `killed at number ${count}` : 'not killed'}`, leader)
-      const going = await killedAt(kind, count, endMachine)
+      const going = await killedAt(kind, count, () => machine.end())
       await becomes(t, empty, `network without machines, ${going ? `killed at number ${count}` : 'not killed'}`)
       killed = coming || going
     }
