@@ -54,7 +54,10 @@ export class Manager {
     this.systemd = systemd
     this.config = instance.readConfig()
     this.images = new Images(instance.images)
-    this.imageChanges = new ImageChanges(this.images, this.operations)
+    this.imageChanges = new ImageChanges(this.images, this.operations, (name, newName) => {
+      // Leases are the system's.
+      if (instance.hasHost) this.networks.followImage(name, newName)
+    })
     this.imageNews = new ImageNews(this.images)
     this.imageChanges.onChange = () => {
       this.imageNews.lookAgain()

@@ -32,6 +32,9 @@ export interface ImageSource {
   list(): Promise<readonly Image[]>
 }
 
+/** Is told that an image has another name, or none any more. */
+export type ImageFollower = (name: string, newName: string | undefined) => void
+
 /** Throws InvalidArgs for a name that no image can have. */
 export function checkNewName(name: string): void {
   if (!isValidImageName(name)) throw new MachinedError('InvalidArgs', `Image name '${name}' is invalid.`)
@@ -50,10 +53,12 @@ export class ImageChanges {
   readonly #images: ImageSource
   readonly #operations: Operations
   readonly #threads = new JobThreads<ImageJobs>(new URL(`./image-thread${extname(import.meta.url)}`, import.meta.url))
+  readonly #follow: ImageFollower
 
-  constructor(images: ImageSource, operations: Operations) {
+  constructor(images: ImageSource, operations: Operations, follow: ImageFollower = () => undefined) {
     this.#images = images
     this.#operations = operations
+    this.#follow = follow
   }
 
   /** Throws LimitsExceeded while too much is under way for one more clone, removal or cleaning. */
@@ -87,6 +92,7 @@ export class ImageChanges {
     } catch (error) {
       throw explain('Failed to rename image', error)
     }
+    this.#follow(image.name, newName)
   }
 
   /** Makes an image read-only or writable. Throws EROFS, EBUSY, EOPNOTSUPP. */
@@ -158,6 +164,7 @@ export class ImageChanges {
     const request = { image, places: this.#images.places, control: control.shared }
     const work = this.#threads.run('removeImage', request, optionsOf(image, operation, control))
     complain(image, await this.#do(image, 'Failed to remove', work, control))
+    this.#follow(image.name, undefined)
   }
 
   /** The caller learns only an errno; which file it was about is in the log. */

@@ -91,6 +91,21 @@ export class AddressBook {
     return lease
   }
 
+  /** Forgets a name. */
+  drop(socket: RequestSocket, name: string): void {
+    this.#change(socket, (leases) => leases.drop(name))
+  }
+
+  /** Gives the lease of a name to another. */
+  rename(socket: RequestSocket, name: string, newName: string): void {
+    this.#change(socket, (leases) => leases.rename(name, newName))
+  }
+
+  #change(socket: RequestSocket, work: (leases: Leases) => boolean): void {
+    // Where there are none, no subnet is chosen.
+    if (this.list().length > 0 && work(this.#all(socket))) this.#save(this.#all(socket))
+  }
+
   #all(socket: RequestSocket): Leases {
     if (this.#leases !== undefined) return this.#leases
     const record = loadRecord(this.#path)

@@ -75,9 +75,17 @@ export class Leases {
     return lease
   }
 
-  /** Forgets a name. */
-  drop(name: string): void {
-    this.#byName.delete(name)
+  /** Forgets a name. Whether it was known. */
+  drop(name: string): boolean {
+    return this.#byName.delete(name)
+  }
+
+  /** Gives what a name has to another, which loses what it had. Whether it was known. */
+  rename(name: string, newName: string): boolean {
+    const lease = this.#byName.get(name)
+    if (lease === undefined || !this.#byName.delete(name)) return false
+    this.#byName.set(newName, { ...lease, name: newName })
+    return true
   }
 
   #newLease(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {

@@ -86,6 +86,14 @@ export class Networks {
     await this.#update()
   }
 
+  /** Takes a lease to the new name of an image, or drops it where the image is no more; not while its machine runs. */
+  followImage(name: string, newName: string | undefined): void {
+    const { attached } = this.#links
+    if (this.#context.config.manage === 'no' || attached.has(name)) return
+    if (newName === undefined) this.#book.drop(this.#links.socket, name)
+    else if (!attached.has(newName)) this.#book.rename(this.#links.socket, name, newName)
+  }
+
   forwards(): readonly Forward[] {
     return this.#allForwards().all()
   }

@@ -142,6 +142,22 @@ t.test('what the command line refuses has a status of 1 and says why', async (t)
   }
 })
 
+t.test('a lease goes with an image that is renamed or removed, and is not cloned', async (t) => {
+  const names = async (): Promise<string[]> => ((await varlink('ListLeases')) as Leases).leases.map(({ name }) => name)
+  await host.run(['mkdir', '/var/lib/machines/before'])
+  t.equal((await ctl('set-lease', 'before', (await leaseOf('c1')).ipv4.replace(/\.\d+$/, '.98'))).stderr, '')
+  const { ipv4, ipv6 } = await leaseOf('before')
+  await host.run(['machinectl', 'rename', 'before', 'after'])
+  t.match(await leaseOf('after'), { ipv4, ipv6, fixed: true })
+  t.notOk((await names()).includes('before'))
+  await host.run(['machinectl', 'clone', 'after', 'twin'])
+  t.notOk((await names()).includes('twin'))
+  await host.run(['systemctl', 'restart', 'systemd-machined.service'])
+  t.match(await leaseOf('after'), { ipv4, ipv6 }, 'so it is on disk')
+  await host.run(['machinectl', 'remove', 'after'])
+  t.notOk((await names()).includes('after'))
+})
+
 t.test('completion in bash', async (t) => {
   const complete = (line: string): Promise<string> =>
     client.output(
