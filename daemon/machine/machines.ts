@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { constants } from 'node:os'
-import { MachinedError } from '../base/errors.ts'
+import { MachinedError, systemError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { ServiceManager, ServiceManagerEvents } from '../bus/systemd.ts'
 import { scopeNameForMachine, type UnitPlace } from '../linux/cgroup.ts'
@@ -132,13 +132,13 @@ export class Machines extends EventEmitter<Events> implements ServiceManagerEven
     if (machine.class !== 'host') this.#finalize(machine)
   }
 
-  /** Stops the machine's unit, or asks its supervisor to end it (spec/dbus.md 6.6). */
+  /** Stops the machine's unit, or asks its supervisor to end it (spec/dbus.md 6.6). Throws EOPNOTSUPP for one without. */
   async stop(machine: Machine): Promise<void> {
-    if (machine.class === 'host') throw new MachinedError('NotSupported', 'Operation not supported')
+    if (machine.class === 'host') throw systemError(constants.errno.EOPNOTSUPP, 'stop')
     if (machine.ownsUnit) machine.scopeJob = await this.#systemd.stopUnit(machine.unit)
     else if (machine.registration.supervisor !== undefined)
       machine.registration.supervisor.kill(constants.signals.SIGTERM)
-    else throw new MachinedError('NotSupported', 'Operation not supported')
+    else throw systemError(constants.errno.EOPNOTSUPP, 'stop')
     machine.stopping = true
     if (machine.started) this.#change(machine)
     this.collect(machine)

@@ -136,10 +136,35 @@ t.test('who follows the filter of the hook learns of each machine that comes and
   t.end()
 })
 
+/** A service whose machine is in one group below its own, and something else in another. */
+const SHARED = `
+  group=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)
+  mkdir "$group/payload" "$group/rest"; echo $$ >"$group/rest/cgroup.procs"
+  sleep infinity & echo $! >"$group/payload/cgroup.procs"; echo $! >/run/shared; wait; exec sleep infinity`
+
+t.test('a machine that shares its unit is told apart from it, also by the next daemon', async (t) => {
+  const run = ['systemd-run', '-q', '--collect', '--unit=shared', '-p', 'Delegate=yes', '--expand-environment=no']
+  await host.run([...run, 'sh', '-euc', SHARED])
+  const isThere = async (): Promise<boolean> =>
+    (await host.run(['test', '-s', '/run/shared'], { reject: false })).exitCode === 0
+  await host.waitFor(isThere, 'the process to be in its group')
+  const leader = Number(await host.readFile('/run/shared'))
+  t.strictSame(await callOne(host, `${M}.Register`, { name: 'sharing', class: 'container', leader }), {})
+  await host.run(['systemctl', 'restart', 'systemd-machined.service'])
+  const { parameters } = await callOne(host, `${M}.List`, { name: 'sharing' })
+  t.match(parameters, { unit: 'shared.service', subgroup: 'payload' })
+  // There is nobody to ask: who registered it is long gone.
+  t.match(await callOne(host, `${M}.Terminate`, { name: 'sharing' }), { parameters: { errnoName: 'EOPNOTSUPP' } })
+  t.strictSame(await callOne(host, `${M}.Kill`, { name: 'sharing', signal: 'KILL' }), {})
+  await client.waitTillGone('sharing')
+  t.equal(await client.output('systemctl', 'is-active', 'shared.service'), 'active', 'the rest of it goes on')
+})
+
 const RULES = `
 polkit.addRule(function (action, subject) {
   if (subject.user != "${USER}") return polkit.Result.NOT_HANDLED
   if (action.id == "org.freedesktop.machine1.register-machine") return polkit.Result.YES
+  if (action.id == "org.freedesktop.machine1.create-machine") return polkit.Result.YES
   if (action.id != "org.freedesktop.machine1.manage-machines") return polkit.Result.NOT_HANDLED
   if (action.lookup("verb") == "terminate" && action.lookup("name") == "roots") return polkit.Result.NO
   if (action.lookup("verb") == "kill") {
@@ -203,6 +228,25 @@ open("/run/asked").read()`
     await host.run(['sh', '-c', 'echo go >/run/go'])
     t.match(await callOne(host, `${M}.Kill`, { name: 'roots', signal: 'CONT' }), {})
     t.equal(await client.output('systemctl', 'is-active', 'roots.service'), 'active')
+  })
+
+  await t.test('a machine of a user outside of a user namespace is opened for nobody, not even root', async (t) => {
+    for (const mode of ['tty', 'login', 'shell']) {
+      t.strictSame(await callOne(host, `${M}.Open`, { name: 'own', mode }), denied, mode)
+    }
+  })
+
+  await t.test('CreateMachineEx asks for what CreateMachine asks for', async (t) => {
+    await host.run(['systemd-run', '-q', '--collect', '--unit=made', `--uid=${USER}`, 'sleep', 'infinity'])
+    const made = await client.output('systemctl', 'show', '-P', 'MainPID', 'made.service')
+    const id = await client.output('python3', '-c', `import os; print(os.fstat(os.pidfd_open(${made})).st_ino)`)
+    const properties = ['3', 'Class', 's', 'container', 'LeaderPID', 'u', made, 'LeaderPIDFDID', 't', id, '0']
+    const manager = ['org.freedesktop.machine1', '/org/freedesktop/machine1', 'org.freedesktop.machine1.Manager']
+    const call = ['busctl', 'call', ...manager, 'CreateMachineEx', 'sa(sv)a(sv)', 'made', ...properties]
+    t.match((await host.run(call, asUser)).stdout, '/org/freedesktop/machine1/machine/made')
+    t.match(await callOne(host, `${M}.List`, { name: 'made' }), { parameters: { unit: 'machine-made.scope' } })
+    await client.call('TerminateMachine', 's', 'made')
+    await client.waitTillGone('made')
   })
 
   await t.test('the owner needs nobody', async (t) => {

@@ -1,5 +1,4 @@
 import { checkSignal, kill } from '../../machine/kill.ts'
-import type { Machine } from '../../machine/machine.ts'
 import { withErrnoOfServiceManager } from '../error-replies.ts'
 import { manageRule } from '../machine-access.ts'
 import { systemFailure } from './errors.ts'
@@ -7,11 +6,6 @@ import { readSignal } from './fields.ts'
 import { killWhom } from './machine-types.ts'
 import { integer, needed, optional } from './schema.ts'
 import { named, onMachine } from './selector.ts'
-
-/** The host is not ours to end. */
-function refuseHost(machine: Machine): void {
-  if (machine.class === 'host') throw systemFailure('EOPNOTSUPP')
-}
 
 export const unregister = onMachine({
   doc: 'Forgets a machine. Its processes and its unit go on.',
@@ -32,7 +26,6 @@ export const terminate = onMachine({
   actions: ['manage-machines'],
   rule: ({ machine }) => named(manageRule(machine, 'terminate')),
   run: async ({ manager, machine }) => {
-    refuseHost(machine)
     await withErrnoOfServiceManager(manager.machines.stop(machine))
     return {}
   }
@@ -50,7 +43,8 @@ export const sendSignal = onMachine({
   actions: ['manage-machines'],
   rule: ({ machine }) => named(manageRule(machine, 'kill')),
   run: async ({ manager, machine }, { whom = 'all', signal }) => {
-    refuseHost(machine)
+    // The host is not ours to end.
+    if (machine.class === 'host') throw systemFailure('EOPNOTSUPP')
     checkSignal(signal)
     await withErrnoOfServiceManager(kill(manager.systemd, machine, whom, signal))
     return {}
