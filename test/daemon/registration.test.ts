@@ -116,6 +116,16 @@ t.test('a registered machine is tracked, found and saved', async (t) => {
   })
 })
 
+t.test('an extended registration that names no AF_VSOCK address has none', async (t) => {
+  const leader = await startProcess('extended')
+  const id = (await host.run(['python3', '-c', `import os; print(os.fstat(os.pidfd_open(${leader})).st_ino)`])).stdout
+  const properties = ['3', 'Class', 's', 'vm', 'LeaderPID', 'u', leader, 'LeaderPIDFDID', 't', id]
+  t.equal((await call('RegisterMachineEx', 'sa(sv)', 'extended', ...properties)).stderr, '')
+  t.equal((await property('extended', 'VSockCID')).stdout, 'u 4294967295')
+  t.match(await host.readFile('/run/systemd/machines/extended'), /^VSOCK_CID=4294967295$/m)
+  t.equal((await call('UnregisterMachine', 's', 'extended')).exitCode, 0)
+})
+
 t.test('unregistering leaves the processes alone', async (t) => {
   const leader = await startProcess('left')
   await register('left', leader)

@@ -119,6 +119,11 @@ export const bareVectors: Record<string, Conversation> = {
   'map to no group': one(`${M}.MapTo`, { gid: 70000 }),
   'map to the invalid user': one(`${M}.MapTo`, { uid: 65535 }),
   'map from the host': one(`${M}.MapFrom`, { name: '.host', uid: 1 }),
+  'map from the host and ask for a password': one(`${M}.MapFrom`, {
+    name: '.host',
+    uid: 1,
+    allowInteractiveAuthentication: true
+  }),
   'map from with text': one(`${M}.MapFrom`, { name: '.host', uid: '1' }),
   'map from the invalid group': one(`${M}.MapFrom`, { name: '.host', gid: 4294967295 }),
   'map from nothing': one(`${M}.MapFrom`, { uid: 1 }),
@@ -157,7 +162,10 @@ export const bareVectors: Record<string, Conversation> = {
   'resolve what is none': { path: HOOK_SOCKET, messages: [call(`${HOOK}.ResolveRecord`, { question: [{}] })] }
 }
 
-/** What is said of a machine, and done with it: `PID` stands for its leader, `OTHER` for another process in the same unit. */
+/**
+ * What is said of machines, and done with them. `PID` stands for the leader of one, `FULL` for that of another, and `BARE` for
+ * that of one that has a network of its own and no os-release(5).
+ */
 export const registeredVectors: Record<string, Conversation> = {
   'register all there is': one(`${M}.Register`, {
     name: 'full',
@@ -190,12 +198,24 @@ export const registeredVectors: Record<string, Conversation> = {
   list: one(`${M}.List`, { name: 'x' }),
   'list of all it was told': one(`${M}.List`, { name: 'full' }, more),
   'list by PID': one(`${M}.List`, { pid: { pid: 'PID' } }),
+  'list by the PID of another inode': one(`${M}.List`, { pid: { pid: 'PID', pidfdId: 1 } }),
+  'list by the PID of another boot': one(`${M}.List`, {
+    pid: { pid: 'PID', bootId: '0123456789abcdef0123456789abcdef' }
+  }),
   'list by both': one(`${M}.List`, { name: 'x', pid: { pid: 'PID' } }),
   'list of two': one(`${M}.List`, { name: 'full', pid: { pid: 'PID' } }),
   'list with metadata': one(`${M}.List`, { name: 'x', acquireMetadata: 'yes' }),
   'list with what can be had': one(`${M}.List`, { name: 'x', acquireMetadata: 'graceful' }),
   'list of a VM with metadata': one(`${M}.List`, { name: 'full', acquireMetadata: 'yes' }),
   'list of a VM with what can be had': one(`${M}.List`, { name: 'full', acquireMetadata: 'graceful' }),
+  'register one without an operating system': one(`${M}.Register`, {
+    name: 'bare',
+    class: 'container',
+    leader: 'BARE'
+  }),
+  'list of one without an operating system': one(`${M}.List`, { name: 'bare', acquireMetadata: 'yes' }),
+  'list of what can be had of it': one(`${M}.List`, { name: 'bare', acquireMetadata: 'graceful' }),
+  'unregister it': one(`${M}.Unregister`, { name: 'bare' }),
   'map from': one(`${M}.MapFrom`, { name: 'x', uid: 1, gid: 2 }),
   'map from nothing': one(`${M}.MapFrom`, { name: 'x' }),
   'map from a VM': one(`${M}.MapFrom`, { name: 'full', uid: 1 }),
@@ -214,6 +234,8 @@ export const registeredVectors: Record<string, Conversation> = {
   filter: { path: HOOK_SOCKET, messages: [call(`${HOOK}.QueryFilter`, {})] },
   'resolve without a network': ask({ type: 1, name: 'x' }),
   'resolve another type': ask({ type: 16, name: 'x' }),
+  'resolve all types': ask({ type: 255, name: 'x' }),
+  'resolve one and what is below another': ask({ type: 16, name: 'x' }, { type: 1, name: 'sub.full' }),
   'resolve another class': ask({ class: 3, type: 1, name: 'x' }),
   'resolve what is below': ask({ type: 1, name: 'sub.x' }),
   'resolve in capitals': ask({ type: 15, name: 'X' }),

@@ -11,6 +11,10 @@ const OTHERWISE: Record<string, unknown> = {
   // Null is the same as nothing.
   'list of null': 'one record',
   'update by null': [{}],
+  // What the interface offers is taken.
+  'map from the host and ask for a password': [{ error: 'io.systemd.Machine.NotSupported' }],
+  // That is another process by now.
+  'list by the PID of another inode': [{ error: 'io.systemd.Machine.NoSuchMachine' }],
   // What is below a machine's name is for others to resolve, and DNS tells no upper from lower case.
   'resolve what is below': [{}],
   'resolve in capitals': [{ parameters: { rcode: 0, answer: [] } }]
@@ -18,6 +22,10 @@ const OTHERWISE: Record<string, unknown> = {
 
 const host = await TestHost.start({ root: 'testing' })
 t.teardown(() => host.stop())
+
+/** A shell that covers where os-release is looked for, and so the libraries of all but itself. */
+const BARE =
+  'mkfifo -m 600 /run/never 2>/dev/null || true; mount -t tmpfs none /etc; mount -t tmpfs none /usr/lib; read x </run/never'
 
 type Replies = Record<string, unknown[] | undefined>
 
@@ -77,7 +85,13 @@ async function converseAll(): Promise<{ bare: Replies; registered: Replies; imag
     await host.run(['systemd-run', '-q', '--collect', `--unit=${unit}`, 'sleep', 'infinity'])
     return (await host.run(['systemctl', 'show', '-P', 'MainPID', `${unit}.service`])).stdout
   }
+  await host.run(['systemd-run', '-q', '--collect', '--unit=vector-bare', 'unshare', '-mn', 'sh', '-ec', BARE])
+  const bare = (await host.run(['systemctl', 'show', '-P', 'MainPID', 'vector-bare.service'])).stdout
+  const isBare = async (): Promise<boolean> =>
+    !(await host.run(['ls', `/proc/${bare}/root/usr/lib`])).stdout.includes('\n')
+  await host.waitFor(isBare, 'the process to have covered its files')
   const withMachines = JSON.stringify(registeredVectors)
+    .replaceAll('\\"BARE\\"', bare)
     .replaceAll('\\"PID\\"', await pid('vector-x'))
     .replaceAll('\\"FULL\\"', await pid('vector-full'))
   await host.run(['sh', '-euc', MAKE_IMAGES])
@@ -86,7 +100,7 @@ async function converseAll(): Promise<{ bare: Replies; registered: Replies; imag
     bare: await replies(bareVectors),
     registered: await replies(JSON.parse(withMachines) as Record<string, Conversation>)
   }
-  await host.run(['systemctl', 'stop', 'vector-full'])
+  await host.run(['systemctl', 'stop', 'vector-full', 'vector-bare'])
   const isOver = async (): Promise<boolean> =>
     (await host.run(['systemctl', 'is-active', 'vector-x'], { reject: false })).exitCode !== 0
   await host.waitFor(isOver, 'the terminated machine to be over')
