@@ -2,12 +2,15 @@ import { extname } from 'node:path'
 import { explain, isSystemError, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { Operation, OperationKind, Operations } from '../base/operations.ts'
+import { SharedWork } from '../base/shared-work.ts'
+import { UNLIMITED } from '../linux/btrfs-quota.ts'
 import { CopyControl } from '../linux/copy-control.ts'
 import { type JobOptions, JobThreads } from '../linux/job-threads.ts'
 import { type Image, isHidden, isHost, isValidImageName, isVendor } from './image.ts'
 import type { ImageJobs } from './image-thread.ts'
 import { findLeftovers } from './leftovers.ts'
 import type { ImagePlaces } from './places.ts'
+import type { PoolSize } from './pool.ts'
 
 /** Failures that say all there is to say. */
 const EXPECTED: readonly string[] = ['EBUSY', 'EEXIST', 'EROFS', 'EOPNOTSUPP', 'ENOTSUP', 'ECANCELED']
@@ -54,6 +57,7 @@ export class ImageChanges {
   readonly #operations: Operations
   readonly #threads = new JobThreads<ImageJobs>(new URL(`./image-thread${extname(import.meta.url)}`, import.meta.url))
   readonly #follow: ImageFollower
+  readonly #poolSize = new SharedWork(() => this.#readPoolSize())
 
   constructor(images: ImageSource, operations: Operations, follow: ImageFollower = () => undefined) {
     this.#images = images
@@ -114,6 +118,11 @@ export class ImageChanges {
     await this.#threads.run('setPoolLimit', { places, limit }, { patience })
   }
 
+  /** What the pool takes and may take; UNLIMITED also where the file system does not answer. */
+  poolSize(): Promise<PoolSize> {
+    return this.#poolSize.run()
+  }
+
   /**
    * Removes images in the background, those in use excepted. Tells of each when it is gone, and gives all in the end. Throws
    * the first failure, explained; what was removed before stays so.
@@ -147,6 +156,17 @@ export class ImageChanges {
   /** Ends the threads that have no work. */
   close(): void {
     this.#threads.close()
+  }
+
+  async #readPoolSize(): Promise<PoolSize> {
+    const { places } = this.#images
+    const patience = { ms: MOMENT_MS, subject: places.pool }
+    try {
+      return await this.#threads.run('readPoolSize', places, { patience })
+    } catch (error) {
+      if (!isSystemError(error)) throw error
+      return { usage: UNLIMITED, limit: UNLIMITED }
+    }
   }
 
   async #removeUnlessBusy(image: Image, operation: Operation, control: CopyControl): Promise<boolean> {

@@ -1,18 +1,19 @@
 import { serveJobs } from '../linux/thread-jobs.ts'
 import { cloneImage } from './clone.ts'
 import { confineMount, holdImage, mountDirectory, releaseLocks } from './mount-jobs.ts'
-import { setImageLimit, setPoolLimit } from './pool.ts'
+import { readPoolSize, setImageLimit, setPoolLimit } from './pool.ts'
 import { setReadOnly } from './read-only.ts'
 import { removeImage } from './remove.ts'
 import { renameImage } from './rename.ts'
 import { removeLeftovers } from './temporary.ts'
 import { watchPlaces } from './watch-places.ts'
 
-/* The entry of a worker thread that changes, mounts or watches images: locks, copies and removals wait for disks. */
+/* The entry of a worker thread that changes, mounts or watches images or their pool: locks, copies and removals wait for disks. */
 
 const changes = { cloneImage, removeImage, renameImage, setReadOnly, setImageLimit, setPoolLimit, removeLeftovers }
+const looks = { readPoolSize, watchPlaces }
 const mounts = { confineMount, holdImage, mountDirectory, releaseLocks }
-const jobs = { ...changes, ...mounts, watchPlaces }
+const jobs = { ...changes, ...mounts, ...looks }
 export type ImageJobs = typeof jobs
 
 serveJobs(jobs)

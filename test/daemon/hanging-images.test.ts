@@ -74,3 +74,18 @@ t.test('while a file system does not answer, images on others are served', async
   t.ok((await listed()).includes('stuck'))
   await host.waitFor(async () => (await threadCount(host)) <= before + 1, 'the threads that hung to end')
 })
+
+t.test('while the pool does not answer, how big it is keeps nobody else waiting', async (t) => {
+  const manager = ['org.freedesktop.machine1', '/org/freedesktop/machine1', 'org.freedesktop.machine1.Manager']
+  const pool = await HangingMount.start(host, '1', POOL, 'directory')
+  t.teardown(() => pool.abort())
+  let isAnswered = false
+  const usage = client.output('busctl', 'get-property', ...manager, 'PoolUsage').finally(() => (isAnswered = true))
+  const tasks = `grep -lE '^(fuse_get_req|request_wait)' /proc/${String(await daemonPid(host))}/task/*/wchan | wc -l`
+  await host.waitFor(async () => (await client.output('sh', '-c', tasks)) === '1', 'the question to hang')
+  for (let round = 0; round < 3; round++) t.equal((await client.call('ListMachines')).exitCode, 0)
+  t.notOk(isAnswered)
+  await pool.abort()
+  await host.run(['umount', POOL])
+  t.equal(await usage, 't 18446744073709551615')
+})

@@ -1,5 +1,5 @@
 import { parseCleanMode } from '../../image/image-changes.ts'
-import { checkLimit, readPoolSize } from '../../image/pool.ts'
+import { checkLimit } from '../../image/pool.ts'
 import type { Manager } from '../../manager.ts'
 import { poolRule } from '../image-access.ts'
 import { method, type PropertyRow } from './table.ts'
@@ -41,6 +41,6 @@ export const cleanPool = method({
 /** Read anew each time (spec/dbus.md 8.9). */
 export const poolProperties: Readonly<Record<string, PropertyRow<Manager>>> = {
   PoolPath: { type: 's', emits: 'false', get: ({ images }) => images.places.pool },
-  PoolUsage: { type: 't', emits: 'false', get: ({ images }) => readPoolSize(images.places).usage },
-  PoolLimit: { type: 't', emits: 'false', get: ({ images }) => readPoolSize(images.places).limit }
+  PoolUsage: { type: 't', emits: 'false', get: async ({ imageChanges }) => (await imageChanges.poolSize()).usage },
+  PoolLimit: { type: 't', emits: 'false', get: async ({ imageChanges }) => (await imageChanges.poolSize()).limit }
 }

@@ -2,7 +2,7 @@ import { dbusError, Variant } from '../../bus/client-bus.ts'
 import { MachinedError } from '../../base/errors.ts'
 import type { BusMessage } from '../../bus/message.ts'
 import { isPrivileged } from '../authorize.ts'
-import type { MaybePromise } from '../when-ready.ts'
+import { type MaybePromise, whenReady } from '../when-ready.ts'
 import { emptyAnswer, type Answer } from './answer.ts'
 import type { BoundInterface } from './binding.ts'
 import { peerInterface } from './peer.ts'
@@ -88,12 +88,15 @@ export function answerProperties(
     case 'Get': {
       expect(message, 'ss', 'Expected interface and member parameters')
       const [name, property] = message.body as [string, string]
-      return { signature: 'v', body: [getProperty(object, name, property)] }
+      const value = getProperty(object, name, property)
+      return whenReady(whenRead([value]), () => ({ signature: 'v', body: [value] }))
     }
     case 'GetAll': {
       expect(message, 's', 'Expected interface parameter')
       const [name] = message.body as [string]
-      return { signature: 'a{sv}', body: [getAllProperties(object, name)] }
+      const values = getAllProperties(object, name)
+      const read = whenRead(values.map(([, value]) => value))
+      return whenReady(read, () => ({ signature: 'a{sv}', body: [values] }))
     }
     case 'Set': {
       expect(message, 'ss', 'Expected interface and member parameters')
@@ -104,6 +107,12 @@ export function answerProperties(
     default:
       return undefined
   }
+}
+
+/** Waits for those values that have to be waited for. */
+function whenRead(variants: readonly Variant[]): MaybePromise<unknown> {
+  const late = variants.filter(({ value }) => value instanceof Promise)
+  return late.length === 0 ? undefined : Promise.all(late.map(async (variant) => (variant.value = await variant.value)))
 }
 
 /** Like sd-bus, lets further arguments pass. */

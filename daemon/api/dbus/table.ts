@@ -97,6 +97,7 @@ export interface PropertyRow<T> {
   readonly emits: 'const' | 'false'
   /** Answers Get, but is in neither GetAll nor introspection. */
   readonly hidden?: true
+  /** May give a promise, as for what a file system has to be asked for. */
   readonly get: (target: T) => unknown
   /** Makes the property writable, for root alone. Throws if the value will not do. */
   readonly write?: (target: T, value: unknown) => void
