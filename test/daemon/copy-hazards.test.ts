@@ -4,6 +4,7 @@ import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 import { HangingMount } from './hanging-mount.ts'
 import { residentMemory } from './stress.ts'
+import { callOne } from './varlink-client.ts'
 
 // Copies that take long, never end, or whose trees are changed meanwhile by somebody who means no good.
 
@@ -68,6 +69,8 @@ t.test('there are 64 at most; they end with the machine, but keep their places a
   const mount = await hang()
   const { told } = await beginCopies(MOST)
   t.ok(await isFull())
+  const varlink = await callOne(host, 'io.systemd.Machine.CopyTo', { name: 'evil', source: '/nowhere/x' })
+  t.strictSame(varlink, { error: 'io.systemd.Machine.TooManyOperations' })
   t.equal((await client.call('GetMachine', 's', 'veiled')).exitCode, 0)
   await host.run(['machinectl', 'kill', '--signal=KILL', 'slow'])
   t.strictSame(await told, Array(MOST).fill(canceled))
