@@ -92,9 +92,8 @@ export function releasePort(socket: RequestSocket, port: Pick<Link, 'index' | 'n
 
 /** Takes away what is tagged as ours, but for the links that are kept. */
 export function removeOrphans(socket: RequestSocket, kept: ReadonlySet<number>): void {
-  for (const link of listLinks(socket)) {
-    if (!isOurs(link) || kept.has(link.index)) continue
-    if (link.kind === 'bridge') deleteLink(socket, link)
-    else releasePort(socket, link)
-  }
+  const orphans = listLinks(socket).filter((link) => isOurs(link) && !kept.has(link.index))
+  // Bridges last: where there is none, nobody looks for more.
+  for (const link of orphans) if (link.kind !== 'bridge') releasePort(socket, link)
+  for (const link of orphans) if (link.kind === 'bridge') deleteLink(socket, link)
 }

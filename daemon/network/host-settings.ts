@@ -30,7 +30,7 @@ export function enableRouting(
   mirror(settings)
 }
 
-/** Takes the settings back that go with a bridge: it is gone. */
+/** Takes the settings back that go with a bridge. */
 export function forgetRouting(): void {
   rmSync(MIRROR, { force: true })
 }

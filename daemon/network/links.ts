@@ -126,12 +126,12 @@ export class Links {
 
   /** Takes away all that is ours, when no machine has a link. */
   remove(): void {
-    // Where the bridge is missing, so is all else: a host without machines is not looked through at each start.
+    // The bridge goes last, and where it is missing, so is all else: a host without machines is not looked through at each start.
     if (!existsSync(`/sys/class/net/${this.#context.config.bridge}`)) return
+    forgetRouting()
     removeOrphans(this.socket, new Set())
     this.#socket?.close()
     this.#socket = undefined
-    forgetRouting()
   }
 
   #planOf({ lease, port }: Attachment): GuestPlan {
