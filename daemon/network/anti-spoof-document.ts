@@ -1,8 +1,7 @@
 import { formatIp } from '../base/prefix.ts'
 import type { FirewallPort } from './firewall-state.ts'
-import { elementsOf, type Ruleset } from './ruleset.ts'
+import { chain, elementsOf, TABLE, type Ruleset } from './ruleset.ts'
 
-const TABLE = 'machined'
 /** The address that an advertisement is for, which it names apart from the sender's; nft 1.0 knows no word for it. */
 const TARGET = '@th,64,128'
 /** Its first ten bits, which are those of 0x3fa in all of fe80::/10. */
@@ -53,10 +52,6 @@ const checks = [
 
 function set(name: string, type: string): string {
   return `\tset ${name} { ${type}; }`
-}
-
-function chain(name: string, lines: readonly string[]): string {
-  return `\tchain ${name} {\n${lines.map((line) => `\t\t${line}\n`).join('')}\t}`
 }
 
 function quoted({ interfaceName }: FirewallPort): string {

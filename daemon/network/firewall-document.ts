@@ -1,9 +1,7 @@
 import { formatIp, formatPrefix, networkOf, type Prefix } from '../base/prefix.ts'
 import { antiSpoofRules } from './anti-spoof-document.ts'
 import type { ActiveForward, FirewallState } from './firewall-state.ts'
-import { elementsOf, type Ruleset } from './ruleset.ts'
-
-export const TABLE = 'machined'
+import { chain, elementsOf, TABLE, type Ruleset } from './ruleset.ts'
 
 /** No rules: takes our tables away, also when there are none. `destroy` is unknown to nft 1.0. */
 export const noRules: Ruleset = {
@@ -90,19 +88,18 @@ function elementsOfFamily(forward: ActiveForward, digit: Family['digit']): Eleme
 
 function chains(state: FirewallState): string[] {
   return [
-    chain('nat_lookup', undefined, lookupRules),
-    chain('nat_prerouting', 'nat hook prerouting priority -100', ['fib daddr type local jump nat_lookup']),
-    chain('nat_output', 'nat hook output priority -100', outputRules(state)),
-    chain('nat_postrouting', 'nat hook postrouting priority 100', masqueradeRules(state)),
-    chain('raw_prerouting', 'filter hook prerouting priority -300', guardRules(state)),
-    chain('filter_forward', 'filter hook forward priority 0', forwardRules(state)),
-    chain('filter_input', 'filter hook input priority 0', inputRules(state))
+    chain('nat_lookup', lookupRules),
+    baseChain('nat_prerouting', 'nat hook prerouting priority -100', ['fib daddr type local jump nat_lookup']),
+    baseChain('nat_output', 'nat hook output priority -100', outputRules(state)),
+    baseChain('nat_postrouting', 'nat hook postrouting priority 100', masqueradeRules(state)),
+    baseChain('raw_prerouting', 'filter hook prerouting priority -300', guardRules(state)),
+    baseChain('filter_forward', 'filter hook forward priority 0', forwardRules(state)),
+    baseChain('filter_input', 'filter hook input priority 0', inputRules(state))
   ]
 }
 
-function chain(name: string, hook: string | undefined, rules: readonly string[]): string {
-  const lines = hook === undefined ? rules : [`type ${hook};`, ...rules]
-  return `\tchain ${name} {\n${lines.map((line) => `\t\t${line}\n`).join('')}\t}`
+function baseChain(name: string, hook: string, rules: readonly string[]): string {
+  return chain(name, [`type ${hook};`, ...rules])
 }
 
 /** Where there is no element for a packet, the rule does nothing and the next one is asked. */

@@ -3,8 +3,8 @@ import { KernelEvents, type KernelEvent } from '../linux/netlink-events.ts'
 import { NETLINK_NETFILTER } from '../linux/netlink-request.ts'
 import { NEWGEN, NFGENMSG_LENGTH } from '../linux/netfilter.ts'
 import { parseAttributes } from '../linux/rtnetlink.ts'
-import { TABLE } from './firewall-document.ts'
 import { OFFERED_CHAINS } from './iptables.ts'
+import { TABLE } from './ruleset.ts'
 
 const NFNLGRP_NFTABLES = 7
 const NEWTABLE = 0x0a00

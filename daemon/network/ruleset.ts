@@ -1,3 +1,6 @@
+/** The name of our tables. */
+export const TABLE = 'machined'
+
 /** Rules in the language of nft(8), and apart from them what comes and goes with machines. */
 export interface Ruleset {
   /** Makes tables, chains, and sets and maps with nothing in them. */
@@ -7,6 +10,11 @@ export interface Ruleset {
 }
 
 type Elements = ReadonlyMap<string, string>
+
+/** The text of a chain with these rules. */
+export function chain(name: string, rules: readonly string[]): string {
+  return `\tchain ${name} {\n${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}`
+}
 
 /** What a set has in it. */
 export function elementsOf(keys: readonly (string | number)[]): Map<string, string> {

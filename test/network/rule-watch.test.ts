@@ -1,8 +1,8 @@
 import { execa } from 'execa'
 import t from 'tap'
 import { NetworkNamespace } from '../../daemon/linux/namespace.ts'
-import { TABLE } from '../../daemon/network/firewall-document.ts'
 import { RuleWatch } from '../../daemon/network/rule-watch.ts'
+import { TABLE } from '../../daemon/network/ruleset.ts'
 import { hostRoot } from '../host/root.ts'
 import { ThrowAwayNetwork } from '../linux/throw-away-network.ts'
 
