@@ -79,7 +79,7 @@ export class AddressBook {
     // A machine waits for it. If we end before that, the lease comes out of the hashes once more.
     this.#saving ??= setTimeout(() => {
       this.#saving = undefined
-      this.#save(this.#all(socket))
+      if (this.#leases !== undefined) this.#save(this.#leases)
     }, SAVE_MS)
     return lease
   }
