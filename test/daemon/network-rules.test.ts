@@ -6,6 +6,7 @@ import { NETLINK_NETFILTER } from '../../daemon/linux/netlink-request.ts'
 import { PidRef } from '../../daemon/linux/process.ts'
 import { TestHost, type RunResult } from '../host/host.ts'
 import { Client } from './client.ts'
+import { rulesSeen } from './rule-monitor.ts'
 import { daemonPid, netlinkProtocols } from './stress.ts'
 
 // How rules get into the kernel: by an nft that waits for them as long as there are machines (networking.md 7.6, 7.8).
@@ -36,28 +37,12 @@ async function added(t: Test, port: number, what: string): Promise<void> {
   t.match(await client.output('nft', 'list', 'map', 'inet', 'machined', 'free4_port'), `tcp . ${port} : 80`, what)
 }
 
-/** What nft(8) shows of what happens to rules meanwhile. */
-async function seen(work: () => Promise<unknown>): Promise<string> {
-  const monitor = host.spawn(['nft', 'monitor'])
-  let text = ''
-  monitor.stdout.setEncoding('utf8').on('data', (more: string) => (text += more))
-  const shows = async (name: string): Promise<boolean> => {
-    await host.run(['nft', `table inet ${name}; delete table inet ${name}`])
-    return text.includes(`table inet ${name}`)
-  }
-  await host.waitFor(() => shows('before'), 'the monitor to follow')
-  await work()
-  await host.waitFor(() => shows('after'), 'the monitor to have shown all')
-  monitor.kill()
-  return text
-}
-
 await host.startContainer('c1', ['--network-veth'])
 await host.waitFor(async () => (await nfts()).length === 1, 'an nft to wait')
 
 t.test('one nft makes all changes, and changes what differs alone', async (t) => {
   const before = await nfts()
-  const text = await seen(async () => {
+  const text = await rulesSeen(host, async () => {
     await added(t, 8001, 'the first')
     await added(t, 8002, 'the second')
     t.equal((await forward('remove', '8001')).stderr, '')

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 import { OUTSIDE, Peer, serve, SILENCE_MS } from './network-traffic.ts'
+import { rulesSeen } from './rule-monitor.ts'
 
 // A host without systemd-networkd: containers get a network from the daemon (issue 6, networking.md 7).
 
@@ -116,18 +117,10 @@ t.test('a daemon that is killed leaves the network as it is, and the next one fi
 })
 
 t.test('rules are those for all machines from the first on when the daemon starts anew', async (t) => {
-  const monitor = host.spawn(['nft', 'monitor'])
-  let text = ''
-  monitor.stdout.setEncoding('utf8').on('data', (more: string) => (text += more))
-  const shows = async (name: string): Promise<boolean> => {
-    await host.run(['nft', `table inet ${name}; delete table inet ${name}`])
-    return text.includes(`table inet ${name}`)
-  }
-  await host.waitFor(() => shows('before'), 'the monitor to follow')
-  await host.run(['systemctl', 'restart', UNIT])
-  await host.waitFor(() => /add table bridge machined[^]*# new generation/.test(text), 'the rules to be made anew')
-  await host.waitFor(() => shows('after'), 'the monitor to have shown all')
-  monitor.kill()
+  const text = await rulesSeen(host, async (soFar) => {
+    await host.run(['systemctl', 'restart', UNIT])
+    await host.waitFor(() => /add table bridge machined[^]*# new generation/.test(soFar()), 'the rules to be made anew')
+  })
   const generations = text.split(/^# new generation.*$/m).filter((part) => part.includes('add table bridge machined'))
   for (const part of generations) {
     for (const name of ['ve-c1', 've-c2']) t.match(part, `add element bridge machined ports { "${name}" }`)
