@@ -41,12 +41,16 @@ for (const { root, systemd } of ROOTS) {
       t.not((await host.run(['machinectl', 'enable', 'nothing'], { reject: false })).exitCode, 0)
     })
 
-    await t.test('settings of an image are edited and shown', { skip: systemd < 254 }, async (t) => {
-      await host.writeFile('/root/edit', '#!/bin/sh\nfor file; do printf "[Exec]\\nBoot=no\\n" >"$file"; done\n')
-      await host.run(['chmod', '+x', '/root/edit'])
-      await host.run(['env', 'SYSTEMD_EDITOR=/root/edit', 'script', '-qec', 'machinectl edit imported', '/dev/null'])
-      t.match(await client.output('machinectl', 'cat', 'imported'), /^Boot=no$/m)
-    })
+    await t.test(
+      'settings of an image are edited and shown',
+      { skip: systemd < 254 && 'machinectl has no edit and cat yet' },
+      async (t) => {
+        await host.writeFile('/root/edit', '#!/bin/sh\nfor file; do printf "[Exec]\\nBoot=no\\n" >"$file"; done\n')
+        await host.run(['chmod', '+x', '/root/edit'])
+        await host.run(['env', 'SYSTEMD_EDITOR=/root/edit', 'script', '-qec', 'machinectl edit imported', '/dev/null'])
+        t.match(await client.output('machinectl', 'cat', 'imported'), /^Boot=no$/m)
+      }
+    )
 
     await t.test('cleaning removes what is hidden, or all', async (t) => {
       await host.run([

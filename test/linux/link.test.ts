@@ -40,7 +40,7 @@ function prefix(text: string): Prefix {
 
 void t.test(
   'a bridge with a port, an address and a route is made, seen and taken away',
-  { skip: !isRoot },
+  { skip: !isRoot && 'needs root' },
   async (t) => {
     const socket = await emptyNetwork(t)
     const mac = Buffer.from('02abcdef0123', 'hex')
@@ -90,7 +90,7 @@ void t.test(
   }
 )
 
-void t.test('what the kernel refuses is told in its own words', { skip: !isRoot }, async (t) => {
+void t.test('what the kernel refuses is told in its own words', { skip: !isRoot && 'needs root' }, async (t) => {
   const socket = await emptyNetwork(t)
   const lo = { index: 1, name: 'lo' }
   t.throws(

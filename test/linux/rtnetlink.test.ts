@@ -50,7 +50,7 @@ function attribute(type: number, data: string, length = 4 + data.length / 2): Bu
 /** struct ifaddrmsg: family, prefix length, flags, scope, index. */
 const ipv4 = Buffer.from([2, 24, 0x80, 253, 5, 0, 0, 0])
 
-t.test('addresses of another network namespace', { skip: process.getuid?.() !== 0 }, async (t) => {
+t.test('addresses of another network namespace', { skip: process.getuid?.() !== 0 && 'needs root' }, async (t) => {
   const network = await ThrowAwayNetwork.start(`
     ip link set lo up
     ip link add d0 index 7 type veth peer name d1
@@ -77,7 +77,7 @@ t.test('addresses of another network namespace', { skip: process.getuid?.() !== 
 
 t.test(
   'a dump of many datagrams is read whole, an endless one is refused',
-  { skip: process.getuid?.() !== 0 },
+  { skip: process.getuid?.() !== 0 && 'needs root' },
   async (t) => {
     const many = (count: number): string => `
     ip link add d0 type veth peer name d1
