@@ -69,6 +69,16 @@ export function isSystemError(error: unknown): error is Error & { code: string; 
   return error instanceof Error && typeof (error as { code?: unknown }).code === 'string' && 'syscall' in error
 }
 
+/** What `work` gives; undefined when a system call of it fails, for any reason. */
+export function ifPossible<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch (error) {
+    if (isSystemError(error)) return undefined
+    throw error
+  }
+}
+
 /**
  * A failed system call with what it prevented, for the caller to read: `Failed to pin process 5: No such process`.
  * Its code is that of the failure.

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import { isSystemError } from '../base/errors.ts'
+import { ifPossible, isSystemError } from '../base/errors.ts'
 import { nameOf } from '../linux/file-at.ts'
 import { closeFd } from '../linux/libc.ts'
 import { FileStatus, isOnReadOnlyMount, type FileKind } from '../linux/stat.ts'
@@ -102,12 +102,7 @@ export class EntryImages {
 
   /** Whether the mount that something was found on is as read-only as it was then. */
   isMountedAlike({ status, path, onReadOnlyMount }: Known): boolean {
-    try {
-      return this.#isReadOnly(status.mount, path) === onReadOnlyMount
-    } catch (error) {
-      if (isSystemError(error)) return false
-      throw error
-    }
+    return ifPossible(() => this.#isReadOnly(status.mount, path)) === onReadOnlyMount
   }
 
   /** Forgets all entries but those of some paths. */

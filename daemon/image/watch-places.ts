@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { isSystemError } from '../base/errors.ts'
+import { ifPossible } from '../base/errors.ts'
 import { Inotify, WATCH_DIRECTORY, WATCH_IN_ADDITION } from '../linux/inotify.ts'
 import { inotifyAddWatch } from '../linux/libc.ts'
 
@@ -60,20 +60,10 @@ function awaitDirectory(fd: number, missing: string): Awaited[] {
 }
 
 function versioned(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory).filter((name) => name.endsWith('.v'))
-  } catch (error) {
-    if (isSystemError(error)) return []
-    throw error
-  }
+  return ifPossible(() => fs.readdirSync(directory).filter((name) => name.endsWith('.v'))) ?? []
 }
 
 /** Undefined where there is no such directory, or none that can be watched. */
 function watch(fd: number, path: string, mask: number): number | undefined {
-  try {
-    return inotifyAddWatch(fd, path, mask | WATCH_DIRECTORY | WATCH_IN_ADDITION)
-  } catch (error) {
-    if (isSystemError(error)) return undefined
-    throw error
-  }
+  return ifPossible(() => inotifyAddWatch(fd, path, mask | WATCH_DIRECTORY | WATCH_IN_ADDITION))
 }

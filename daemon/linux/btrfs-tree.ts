@@ -1,6 +1,6 @@
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
-import { isSystemError, systemError } from '../base/errors.ts'
+import { ifPossible, isSystemError, systemError } from '../base/errors.ts'
 import {
   btrfsRequest,
   destroySubvolume,
@@ -170,12 +170,7 @@ function openUnlessGone(entry: Entry): number | undefined {
 }
 
 function isIn(fd: number, subvolume: bigint): boolean {
-  try {
-    return readSubvolume(fd).id === subvolume
-  } catch (error) {
-    if (isSystemError(error)) return false
-    throw error
-  }
+  return ifPossible(() => readSubvolume(fd).id) === subvolume
 }
 
 function withDirectory<T>(fd: number, work: (fd: number) => T): T {

@@ -1,7 +1,8 @@
 import { constants as fs } from 'node:fs'
 import { isSystemError } from '../base/errors.ts'
-import { type Entry, openAt, openOnSameMount } from './file-at.ts'
+import { type Entry, openAt } from './file-at.ts'
 import { closeFd } from './libc.ts'
+import { openOnSameMount } from './openat2.ts'
 import type { ProcDescriptors } from './proc-descriptors.ts'
 
 const O_PATH = 0x200000

@@ -57,13 +57,6 @@ const c = {
     'int',
     ['int', 'void *', 'int', 'void *', 'uint']
   ),
-  openat2: declare<(n: number, fd: number, name: Buffer, how: Buffer, size: number) => number>('syscall', 'long', [
-    'long',
-    'long',
-    'void *',
-    'void *',
-    'size_t'
-  ]),
   unlinkat: declare<(fd: number, name: Buffer, flags: number) => number>('unlinkat', 'int', ['int', 'void *', 'int']),
   fchownat: declare<(fd: number, name: Buffer, uid: number, gid: number, flags: number) => number>('fchownat', 'int', [
     'int',
@@ -129,9 +122,6 @@ const AT_SYMLINK_FOLLOW = 0x400
 const AT_EMPTY_PATH = 0x1000
 const O_CLOEXEC = 0x80000
 const STATX_BASIC_STATS = 0x7ff
-const SYS_OPENAT2 = 437
-const RESOLVE_NO_XDEV = 1
-const RESOLVE_NO_SYMLINKS = 4
 const RENAME_NOREPLACE = 1
 const nothing = Buffer.from([0])
 
@@ -148,14 +138,6 @@ export function textOf(name: Buffer): string {
 /** openat(2), close-on-exec. */
 export function openAt({ directory, name }: Entry, flags: number, mode = 0): number {
   return checked(c.openat(directory, name, flags | O_CLOEXEC, mode), 'openat')
-}
-
-/** openat2(2) of what is on the same mount as the directory. Throws EXDEV for a mount point. */
-export function openOnSameMount({ directory, name }: Entry, flags: number): number {
-  const how = Buffer.alloc(24)
-  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0)
-  how.writeBigUInt64LE(BigInt(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS), 16)
-  return checked(c.openat2(SYS_OPENAT2, directory, name, how, how.length), 'openat2')
 }
 
 /** statx(2) of a name into 256 bytes. */

@@ -2,7 +2,8 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { systemError } from '../base/errors.ts'
 import { readFileBounded } from './file.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
+import { openat2 } from './openat2.ts'
 
 const O_PATH = 0x200000
 

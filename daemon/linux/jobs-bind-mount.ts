@@ -1,9 +1,10 @@
 import * as fs from 'node:fs'
 import { MachinedError, isSystemError } from '../base/errors.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import { attachTree, changeMount, cloneTree, detachMountOf } from './mount.ts'
 import { findOrMakeTarget, type Target } from './mount-target.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 
 const O_PATH = 0x200000
 const DIRECTORY = O_PATH | fs.constants.O_DIRECTORY

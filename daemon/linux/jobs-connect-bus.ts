@@ -1,8 +1,9 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 import type { Identity } from './thread-identity.ts'
 import { connectUnix } from './unix-socket.ts'
 

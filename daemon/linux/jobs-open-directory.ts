@@ -1,6 +1,7 @@
 import * as fs from 'node:fs'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 
 const O_PATH = 0x200000
 

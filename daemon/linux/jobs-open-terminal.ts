@@ -1,5 +1,6 @@
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 import { openPeer, openPty, requireMultiplexer, type Pty } from './pty.ts'
 import type { Identity } from './thread-identity.ts'
 

@@ -22,11 +22,11 @@ export interface OSRelease {
   readonly sight: Sight | undefined
 }
 
-/** What a machine's os-release(5) says. It is parsed here as it may be big and odd. */
-export function readOSRelease(place: Place): OSRelease {
+/** What a machine's os-release(5) says, with a sight of it if it is to be kept. It is parsed here as it may be big and odd. */
+export function readOSRelease(place: Place, { keep }: { keep: boolean }): OSRelease {
   const { rootFd } = place
   // Seen before it is read, lest a change in between is missed.
-  const seen = lookFor(rootFd, OS_RELEASE_FILES)
+  const seen = keep ? lookFor(rootFd, OS_RELEASE_FILES) : undefined
   const text = firstOf((path) => readFileInside(rootFd, path, OS_RELEASE_LIMIT))
   const isKept = seen !== undefined && text.length <= KEPT_LIMIT
   return { fields: parseOSRelease(text), sight: isKept ? { root: place.give(dupFd(rootFd)), seen } : undefined }

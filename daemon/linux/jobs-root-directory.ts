@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
-import { openat2 } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 
 /** A readable descriptor of the machine's root directory. No name inside the machine is followed. */
 export function openRootDirectory(place: Place): number {

@@ -1,8 +1,9 @@
 import * as fs from 'node:fs'
 import { isSystemError } from '../base/errors.ts'
 import { changeOwner, makeDirectoryAt, nameOf, openAt, unlinkAt } from './file-at.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
+import { openat2 } from './openat2.ts'
 
 const O_PATH = 0x200000
 

@@ -70,13 +70,6 @@ const c = {
   recvmsg: declare<(fd: number, header: Buffer, flags: number) => number>('recvmsg', 'long', ['int', 'void *', 'int']),
   memfdCreate: declare<(name: string, flags: number) => number>('memfd_create', 'int', ['str', 'uint']),
   pipe2: declare<(fds: Buffer, flags: number) => number>('pipe2', 'int', ['void *', 'int']),
-  openat2: declare<(n: number, fd: number, path: string, how: Buffer, size: number) => number>('syscall', 'long', [
-    'long',
-    'long',
-    'str',
-    'void *',
-    'size_t'
-  ]),
   unshare: declare<(flags: number) => number>('unshare', 'int', ['int']),
   setns: declare<(fd: number, type: number) => number>('setns', 'int', ['int', 'int']),
   fchdir: declare<(fd: number) => number>('fchdir', 'int', ['int']),
@@ -237,44 +230,6 @@ export const uv = {
   close: declare<(handle: bigint, callback: bigint) => void>('uv_close', 'void', ['void *', 'void *']),
   ref: declare<(handle: bigint) => void>('uv_ref', 'void', ['void *']),
   unref: declare<(handle: bigint) => void>('uv_unref', 'void', ['void *'])
-}
-
-const sysOpenat2 = 437
-const resolveNoMagiclinks = 0x02
-const resolveInRoot = 0x10
-const resolveCached = 0x20
-const openAttempts = 64
-
-/**
- * openat2(2), close-on-exec, with the directory as the root of all names and links, and no link of /proc followed.
- * `flags` as for open(2). Never makes a file.
- */
-export function openat2(directory: number, path: string, flags: number): number {
-  const how = howToOpen(flags, resolveNoMagiclinks | resolveInRoot)
-  for (let attempt = 1; ; attempt++) {
-    const fd = c.openat2(sysOpenat2, directory, path, how, how.length)
-    // EAGAIN: something was renamed or mounted meanwhile, anywhere on the system, so that `..` could not be trusted.
-    if (fd !== -1 || !failedWith('EAGAIN') || attempt === openAttempts) {
-      return checked(fd, 'openat2', path)
-    }
-  }
-}
-
-/**
- * The same, but from the kernel's cache of names alone, see RESOLVE_CACHED. Throws EAGAIN for what is not in there, EINVAL before
- * Linux 5.12.
- */
-export function openat2Cached(directory: number, path: string, flags: number): number {
-  const how = howToOpen(flags, resolveNoMagiclinks | resolveInRoot | resolveCached)
-  return checked(c.openat2(sysOpenat2, directory, path, how, how.length), 'openat2', path)
-}
-
-/** struct open_how */
-function howToOpen(flags: number, resolve: number): Buffer {
-  const how = Buffer.alloc(24)
-  how.writeBigUInt64LE(BigInt(flags | oCloexec), 0)
-  how.writeBigUInt64LE(BigInt(resolve), 16)
-  return how
 }
 
 /** unshare(2) for the calling thread. */

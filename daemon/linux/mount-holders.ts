@@ -1,5 +1,5 @@
 import * as fs from 'node:fs'
-import { isSystemError } from '../base/errors.ts'
+import { ifPossible } from '../base/errors.ts'
 import { readFileBounded } from './file.ts'
 import { closeFd } from './libc.ts'
 import { readMounts } from './mount-info.ts'
@@ -17,7 +17,8 @@ const LIMIT = 64 * 1024
 
 /**
  * Processes that use what is mounted at a path or on it: have files of it open, run a program of it, or are in one of
- * its directories; at most four. Memory maps of closed files are not looked for, as that can hang (see proc(5), maps).
+ * its directories; at most four. They come and go while they are looked at. Memory maps of closed files are not looked
+ * for, as that can hang (see proc(5), maps).
  */
 export function findHolders(path: string): Holder[] {
   const mounts = new Set(readMounts().flatMap(({ id, mountPoint }) => (isBelow(path, mountPoint) ? [id] : [])))
@@ -36,15 +37,15 @@ function isBelow(path: string, other: string): boolean {
 
 function linksOf(pid: string): string[] {
   const directory = `/proc/${pid}`
-  const open = unlessGone(() => fs.readdirSync(`${directory}/fd`)) ?? []
+  const open = ifPossible(() => fs.readdirSync(`${directory}/fd`)) ?? []
   return ['cwd', 'root', 'exe', ...open.map((fd) => `fd/${fd}`)].map((name) => `${directory}/${name}`)
 }
 
 /** The text alone says nothing: in another namespace it can be the name of anything. */
 function leadsInto(link: string, path: string, mounts: ReadonlySet<number>): boolean {
-  const target = unlessGone(() => fs.readlinkSync(link))
+  const target = ifPossible(() => fs.readlinkSync(link))
   if (target === undefined || !isBelow(path, target.replace(/ \(deleted\)$/, ''))) return false
-  const fd = unlessGone(() => fs.openSync(link, O_PATH))
+  const fd = ifPossible(() => fs.openSync(link, O_PATH))
   if (fd === undefined) return false
   try {
     const text = readFileBounded(`/proc/thread-self/fdinfo/${String(fd)}`, LIMIT)
@@ -56,16 +57,6 @@ function leadsInto(link: string, path: string, mounts: ReadonlySet<number>): boo
 
 /** A process can name itself as it likes; what is printed is printable. */
 function nameOf(pid: string): string {
-  const name = unlessGone(() => readFileBounded(`/proc/${pid}/comm`, LIMIT)) ?? ''
+  const name = ifPossible(() => readFileBounded(`/proc/${pid}/comm`, LIMIT)) ?? ''
   return name.trim().replace(/[^\x20-\x7e]/g, '?')
-}
-
-/** Processes come and go while they are looked at. */
-function unlessGone<T>(look: () => T): T | undefined {
-  try {
-    return look()
-  } catch (error) {
-    if (isSystemError(error)) return undefined
-    throw error
-  }
 }

@@ -3,7 +3,8 @@ import { posix } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
 import { makeDirectoryAt, nameOf, openAt, removeDirectoryAt, unlinkAt, type Entry } from './file-at.ts'
 import { asFileOwner, type FileOwner } from './file-owner.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
+import { openat2 } from './openat2.ts'
 
 const O_PATH = 0x200000
 const DIRECTORY = O_PATH | fs.constants.O_DIRECTORY

@@ -1,26 +1,16 @@
 import { randomHex } from './random.ts'
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
-import { isSystemError, systemError } from '../base/errors.ts'
+import { ifPossible, isSystemError, systemError } from '../base/errors.ts'
 import { isOnBtrfs, mayBeSubvolume } from './btrfs.ts'
 import { removeSubvolumeTree } from './btrfs-tree.ts'
 import type { CopyControl } from './copy-control.ts'
 import { CopyStatus } from './copy-status.ts'
 import { forEachEntry } from './directory-entries.ts'
 import { changeFileFlags } from './file-flags.ts'
-import {
-  type Entry,
-  nameOf,
-  openAt,
-  openOnSameMount,
-  removeDirectoryAt,
-  renameAt,
-  seek,
-  statAt,
-  statFd,
-  unlinkAt
-} from './file-at.ts'
+import { type Entry, nameOf, openAt, removeDirectoryAt, renameAt, seek, statAt, statFd, unlinkAt } from './file-at.ts'
 import { closeFd } from './libc.ts'
+import { openOnSameMount } from './openat2.ts'
 
 /** How deep we go at once, since each level takes a descriptor and a buffer. What is deeper is moved up first. */
 const MOST_LEVELS = 64
@@ -156,10 +146,5 @@ function openDirectory(entry: Entry): number {
 }
 
 function unprotect(fd: number): boolean {
-  try {
-    return changeFileFlags(fd, { immutable: false, appendOnly: false })
-  } catch (error) {
-    if (isSystemError(error)) return false
-    throw error
-  }
+  return ifPossible(() => changeFileFlags(fd, { immutable: false, appendOnly: false })) ?? false
 }

@@ -1,5 +1,6 @@
-import { isSystemError } from '../base/errors.ts'
-import { closeFd, openat2, openat2Cached } from './libc.ts'
+import { ifPossible, isSystemError } from '../base/errors.ts'
+import { closeFd } from './libc.ts'
+import { openat2, openat2Cached } from './openat2.ts'
 import { FileStatus } from './stat.ts'
 
 const O_PATH = 0x200000
@@ -35,15 +36,11 @@ export function lookFor(root: number, paths: readonly string[]): Sight['seen'] |
  * (standpoint.ts).
  */
 export function isUnchanged({ root, seen }: Sight): boolean {
-  try {
-    return seen.every(([path, before]) => {
-      const now = tryStatus(root, path, O_NOFOLLOW, openat2Cached)
-      return before === undefined || now === undefined ? before === now : now.equals(new FileStatus(before))
-    })
-  } catch (error) {
-    if (isSystemError(error)) return false
-    throw error
+  const isSame = ([path, before]: Sight['seen'][number]): boolean => {
+    const now = tryStatus(root, path, O_NOFOLLOW, openat2Cached)
+    return before === undefined || now === undefined ? before === now : now.equals(new FileStatus(before))
   }
+  return ifPossible(() => seen.every(isSame)) ?? false
 }
 
 /** What a name stands for; undefined when there is no such name. */

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
-import { isSystemError, systemError } from '../base/errors.ts'
+import { ifPossible, systemError } from '../base/errors.ts'
 import { closeFd } from './libc.ts'
 import { parseMountInfo } from './mount-info.ts'
 import type { PidRef } from './process.ts'
@@ -40,7 +40,7 @@ export class Standpoint {
 
   /** Where a process is right now; undefined when that cannot be told, or when it could have to be waited for there. */
   static of(process: PidRef): Standpoint | undefined {
-    return unlessImpossible(() => {
+    return ifPossible(() => {
       // In this order: whatever changes in between is seen later.
       const links = readLinks(process)
       if (!isHarmless(process, links)) return undefined
@@ -54,7 +54,7 @@ export class Standpoint {
 
   /** Whether the process has been there all the time. Not any more, once it was not. */
   isSame(): boolean {
-    return !hasChanged(this.#mounts) && unlessImpossible(() => readLinks(this.#process)) === this.#links
+    return !hasChanged(this.#mounts) && ifPossible(() => readLinks(this.#process)) === this.#links
   }
 
   [Symbol.dispose](): void {
@@ -62,7 +62,7 @@ export class Standpoint {
   }
 
   #isWaitless(): boolean {
-    const text = unlessImpossible(() => readOpenProcFile(this.#mounts, MOUNTS_LIMIT))
+    const text = ifPossible(() => readOpenProcFile(this.#mounts, MOUNTS_LIMIT))
     return text !== undefined && parseMountInfo(text).every(({ fileSystem }) => WAITLESS.has(fileSystem))
   }
 }
@@ -89,13 +89,4 @@ function readLinks(process: PidRef): string {
 /** The path of the root directory, as the kernel knows it, and the name of the mount namespace. */
 function readLinksOf(pid: number): string {
   return `${fs.readlinkSync(`/proc/${String(pid)}/root`)}\0${fs.readlinkSync(`/proc/${String(pid)}/ns/mnt`)}`
-}
-
-function unlessImpossible<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (error) {
-    if (isSystemError(error)) return undefined
-    throw error
-  }
 }

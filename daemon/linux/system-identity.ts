@@ -1,8 +1,9 @@
-import { isSystemError } from '../base/errors.ts'
+import { ifPossible } from '../base/errors.ts'
 import { parse } from './env-file.ts'
 import { readFileInside } from './inside-file.ts'
-import { closeFd, openat2 } from './libc.ts'
+import { closeFd } from './libc.ts'
 import { firstOf, OS_RELEASE_LIMIT } from './jobs-os-release.ts'
+import { openat2 } from './openat2.ts'
 
 /** More than any of these files has a use for. */
 const FILE_LIMIT = 1024 * 1024
@@ -37,7 +38,7 @@ export function readSystemIdentity(rootFd: number, directory: string, part?: Ide
       if (part === undefined || part === wanted)
         Object.assign(
           identity,
-          ifReadable(() => read(tree))
+          ifPossible(() => read(tree))
         )
     }
     return identity
@@ -52,15 +53,6 @@ const readers: Readonly<Record<IdentityPart, (tree: number) => Partial<SystemIde
   machineId: (tree) => ({ machineId: readMachineId(readFileInside(tree, 'etc/machine-id', FILE_LIMIT)) }),
   machineInfo: (tree) => ({ machineInfo: readPairs(readFileInside(tree, 'etc/machine-info', FILE_LIMIT)) }),
   osRelease: (tree) => ({ osRelease: readPairs(firstOf((path) => readFileInside(tree, path, OS_RELEASE_LIMIT))) })
-}
-
-function ifReadable<T>(read: () => T): T | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (isSystemError(error)) return undefined
-    throw error
-  }
 }
 
 /**

@@ -47,7 +47,8 @@ export class OSReleases {
     const memory = new Memory(leader)
     this.#memories.set(machine, memory)
     try {
-      const release = await this.#workers.run(machine, { leader }, 'readOSRelease', undefined)
+      const { canKeep: keep } = memory
+      const release = await this.#workers.run(machine, { leader }, 'readOSRelease', { keep })
       memory.keep(release)
       return release.fields
     } catch (error) {
@@ -69,6 +70,11 @@ class Memory {
 
   constructor(leader: PidRef) {
     this.#standpoint = Standpoint.of(leader)
+  }
+
+  /** Whether anything can be remembered of where the machine is. */
+  get canKeep(): boolean {
+    return this.#standpoint !== undefined
   }
 
   /** Remembers what can be remembered; the descriptor in it is ours from here on. */

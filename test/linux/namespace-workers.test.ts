@@ -21,11 +21,11 @@ t.test('machines take turns, and to wait costs no descriptor', { skip }, async (
   const workers = start(t)
   using self = PidRef.pin(process.pid)
   const [greedy, modest] = [{}, {}]
-  await workers.run(modest, { leader: self }, 'readOSRelease', undefined)
+  await workers.run(modest, { leader: self }, 'readOSRelease', { keep: false })
   const before = descriptors()
   const order: string[] = []
   const ask = async (name: string, key: object): Promise<void> => {
-    await workers.run(key, { leader: self }, 'readOSRelease', undefined)
+    await workers.run(key, { leader: self }, 'readOSRelease', { keep: false })
     order.push(name)
   }
   const all = [...Array.from({ length: 200 }, () => ask('greedy', greedy)), ask('modest', modest)]
@@ -37,7 +37,7 @@ t.test('machines take turns, and to wait costs no descriptor', { skip }, async (
 t.test('a leader that is let go of while tasks wait gives ESRCH', { skip }, async (t) => {
   const workers = start(t)
   const leader = PidRef.pin(process.pid)
-  const results = [1, 2].map(() => workers.run({}, { leader }, 'readOSRelease', undefined))
+  const results = [1, 2].map(() => workers.run({}, { leader }, 'readOSRelease', { keep: false }))
   leader.close()
   for (const result of results) await t.rejects(result, { code: 'ESRCH' })
 })
