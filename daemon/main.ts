@@ -17,6 +17,7 @@ import { notify, watchdogInterval } from './linux/notify.ts'
 import { Manager } from './manager.ts'
 import { Firewalld } from './network/firewalld.ts'
 import { Networkd } from './network/networkd.ts'
+import { followResume } from './network/resume.ts'
 
 const NAME = 'org.freedesktop.machine1'
 
@@ -61,8 +62,10 @@ async function run(instance: Instance): Promise<void> {
   // Only when the name is ours: nobody else works on what is found then.
   void manager.imageChanges.removeLeftovers()
   notify(['READY=1', 'STATUS=Processing requests...'])
-  void manager.recoverNetworks()
-  process.on('SIGHUP', () => void manager.recoverNetworks())
+  const recover = (): void => void manager.recoverNetworks()
+  recover()
+  process.on('SIGHUP', recover)
+  if (manager.config.network.manage !== 'no') void followResume(connection, recover)
 }
 
 async function watchNeighbours(manager: Manager, networkd: Networkd, firewalld: Firewalld): Promise<void> {

@@ -8,6 +8,10 @@ const AF_NETLINK = 16
 const SOL_SOCKET = 1
 const SOL_NETLINK = 270
 const SO_RCVBUFFORCE = 33
+const SO_MEMINFO = 55
+/** SK_MEMINFO_VARS of 32 bits, of which SK_MEMINFO_DROPS is the last. */
+const MEMINFO_LENGTH = 36
+const DROPS_OFFSET = 32
 const NETLINK_NO_ENOBUFS = 5
 const RECEIVE_BUFFER = 8 * 1024 * 1024
 
@@ -16,7 +20,12 @@ const c = {
     'int',
     'void *',
     'void *'
-  ])
+  ]),
+  getsockopt: declare<(fd: number, level: number, name: number, value: Buffer, length: Buffer) => number>(
+    'getsockopt',
+    'int',
+    ['int', 'int', 'int', 'void *', 'void *']
+  )
 }
 
 /** One event of the kernel. */
@@ -28,17 +37,27 @@ export interface KernelEvent {
   readonly body: Buffer
 }
 
+/** Who listens to events. */
+export interface EventListener {
+  /** Gets the events of one datagram at a time. */
+  readonly deliver: (events: readonly KernelEvent[]) => void
+  /** Called when some were lost, for want of room: only a look at the whole shows what they were about. */
+  readonly lost: () => void
+}
+
 /**
  * Multicast groups of a netlink(7) protocol, in the network namespace that the thread is in when this is made. Uses the
  * socket of the package `netlink`, which ends the process when the kernel reports an overrun (networking.md 5.3), so that
- * report is switched off before any group is joined; events can be lost then, and whoever listens has to look at the
- * whole from time to time.
+ * report is switched off before any group is joined, and the kernel is asked instead how many it has dropped.
  */
 export class KernelEvents {
   readonly #socket: PackageSocket
+  readonly #listener: EventListener
+  #drops = 0
 
-  /** `deliver` gets the events of one datagram at a time. Throws when the socket cannot be made safe. */
-  constructor(protocol: number, groups: readonly number[], deliver: (events: readonly KernelEvent[]) => void) {
+  /** Throws when the socket cannot be made safe. */
+  constructor(protocol: number, groups: readonly number[], listener: EventListener) {
+    this.#listener = listener
     this.#socket = netlinkPackage().createNetlink(protocol)
     try {
       const fd = descriptorOf(this.#socket)
@@ -50,7 +69,8 @@ export class KernelEvents {
       this.#socket.on('message', (messages) => {
         // An exception that reaches the package's native code ends the process without a word.
         try {
-          deliver(messages.map(({ type, port, data }) => ({ type, port, body: data })))
+          listener.deliver(messages.map(({ type, port, data }) => ({ type, port, body: data })))
+          this.#countDrops(fd)
         } catch (error) {
           log.error({ err: error }, 'Failed to handle an event of the kernel')
         }
@@ -65,6 +85,20 @@ export class KernelEvents {
   close(): void {
     this.#socket.close()
   }
+
+  /** Where one is dropped, the socket is full, so others are read after it. */
+  #countDrops(fd: number): void {
+    const drops = dropsOf(fd)
+    if (drops === this.#drops) return
+    this.#drops = drops
+    this.#listener.lost()
+  }
+}
+
+function dropsOf(fd: number): number {
+  const info = Buffer.alloc(MEMINFO_LENGTH)
+  const length = Buffer.from([MEMINFO_LENGTH, 0, 0, 0])
+  return c.getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, length) === 0 ? info.readUInt32LE(DROPS_OFFSET) : 0
 }
 
 /** The package does not tell the descriptor of its socket, but the port that it is bound to, which no other socket has. */

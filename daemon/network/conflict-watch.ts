@@ -18,11 +18,15 @@ export class ConflictWatch {
   readonly #events: KernelEvents
   #known = ''
 
-  constructor(book: AddressBook, socket: RequestSocket) {
+  /** `lost` is called when events of routes were lost. */
+  constructor(book: AddressBook, socket: RequestSocket, lost: () => void) {
     this.#book = book
     this.#socket = socket
-    this.#events = new KernelEvents(NETLINK_ROUTE, [RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE], (events) => {
-      if (events.some((event) => this.#matters(event))) this.check()
+    this.#events = new KernelEvents(NETLINK_ROUTE, [RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE], {
+      deliver: (events) => {
+        if (events.some((event) => this.#matters(event))) this.check()
+      },
+      lost
     })
     this.check()
   }

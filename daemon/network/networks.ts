@@ -18,8 +18,10 @@ import { Rules } from './rules.ts'
 
 /** How long the bridge stays without machines, so that one that restarts finds it. */
 const LINGER_MS = 5000
-/** How often everything is made what it is to be, as events of the kernel can be lost (networking.md 7.11). */
+/** How often everything is made what it is to be, whatever was noticed (networking.md 7.11). */
 const HOLD_MS = 30_000
+/** How soon that is done after events were lost. Where many are lost, as with our own thousands of forwards, not each time. */
+const LOST_MS = 500
 
 /** What networks are made with. */
 export interface NetworkContext extends LinksContext {
@@ -60,10 +62,12 @@ export class Networks {
   #complete = Promise.resolve()
   #lingering: NodeJS.Timeout | undefined
   #holding: NodeJS.Timeout | undefined
+  #lost: NodeJS.Timeout | undefined
+  #lostBefore = -Infinity
 
   constructor(context: NetworkContext) {
     this.#context = context
-    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls)
+    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls, this.#holdSoon)
     this.#book = new AddressBook(context.config, context.stateDirectory)
     this.#links = new Links(context, this.#book)
   }
@@ -178,7 +182,8 @@ export class Networks {
     if (this.#links.attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
     clearTimeout(this.#lingering)
     clearInterval(this.#holding)
-    this.#holding = undefined
+    clearTimeout(this.#lost)
+    this.#holding = this.#lost = undefined
     this.#conflicts?.close()
     this.#conflicts = undefined
     await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
@@ -202,7 +207,7 @@ export class Networks {
       if (isNew) this.#allForwards().configure(member.name, this.#context.configuredForwards(member.name))
       clearTimeout(this.#lingering)
       this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
-      this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket)
+      this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket, this.#holdSoon)
       await Promise.all([this.#update(), this.#connect(attachment)])
     } catch (error) {
       await rollback.undo()
@@ -243,6 +248,16 @@ export class Networks {
     // What was ours stays so: a networkd that was started since leaves it alone.
     const isOurs = this.#isManaged() || isPortOf(ends.port, member.name)
     return isOurs && !networkd.isConfigured(ends.port.name) ? ends : undefined
+  }
+
+  /** Events were lost. At most one such look at the whole comes between two of those that come anyway. */
+  readonly #holdSoon = (): void => {
+    if (performance.now() - this.#lostBefore < HOLD_MS) return
+    this.#lostBefore = performance.now()
+    this.#lost = setTimeout(() => {
+      this.#context.firewalls.renew()
+      void this.#hold()
+    }, LOST_MS).unref()
   }
 
   /** Makes everything what it was made, as far as it is on the host. */

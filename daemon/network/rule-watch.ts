@@ -31,6 +31,8 @@ export interface RuleTasks {
   readonly isOurs: (port: number) => boolean
   /** Called when another firewall has made a chain for rules of others, or has emptied one. */
   readonly offered: () => void
+  /** Called when something was not noticed. */
+  readonly lost: () => void
 }
 
 /**
@@ -52,10 +54,13 @@ export class RuleWatch {
   constructor(tasks: RuleTasks, withinMs = WITHIN_MS) {
     this.#tasks = tasks
     this.#withinMs = withinMs
-    this.#events = new KernelEvents(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], (events) => {
-      events.forEach((event) => {
-        this.#see(event)
-      })
+    this.#events = new KernelEvents(NETLINK_NETFILTER, [NFNLGRP_NFTABLES], {
+      deliver: (events) => {
+        events.forEach((event) => {
+          this.#see(event)
+        })
+      },
+      lost: tasks.lost
     })
   }
 

@@ -23,17 +23,19 @@ export class Rules {
   readonly #proxy = new LoopbackProxy()
   readonly #config: Config
   readonly #others: OtherFirewalls
+  readonly #lost: () => void
   #netfilter: RequestSocket | undefined
   #watch: RuleWatch | undefined
   #warned = false
 
-  /** The documents that are applied lie in the directory. */
-  constructor(directory: string, config: Config, others: OtherFirewalls) {
+  /** The documents that are applied lie in the directory. `lost` is called when changes by others were not noticed. */
+  constructor(directory: string, config: Config, others: OtherFirewalls, lost: () => void) {
     this.#socket = (): RequestSocket => (this.#netfilter ??= openNetfilter())
     this.#firewall = new Firewall(directory)
     this.#flows = new Flows(this.#socket)
     this.#config = config
     this.#others = others
+    this.#lost = lost
   }
 
   /**
@@ -63,7 +65,8 @@ export class Rules {
       isOurs: (port) => this.#firewall.isOurs(port),
       offered: () => {
         this.#others.renew()
-      }
+      },
+      lost: this.#lost
     })
   }
 

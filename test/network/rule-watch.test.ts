@@ -34,7 +34,7 @@ void t.test(
     }
     const watch = own.inside(
       network.process,
-      () => new RuleWatch({ repair, isOurs: () => false, offered: () => undefined }, PAUSE_MS)
+      () => new RuleWatch({ repair, isOurs: () => false, offered: () => undefined, lost: () => undefined }, PAUSE_MS)
     )
     t.teardown(() => {
       watch?.close()
@@ -77,7 +77,7 @@ void t.test('a part that is taken away or added is noticed, and nothing else', {
   await nft('add table inet other')
   const watch = own.inside(
     network.process,
-    () => new RuleWatch({ repair, isOurs: () => false, offered: () => undefined }, 1)
+    () => new RuleWatch({ repair, isOurs: () => false, offered: () => undefined, lost: () => undefined }, 1)
   )
   t.teardown(() => {
     watch?.close()
