@@ -43,10 +43,8 @@ function fill(input: number, output: number, control: CopyControl): void {
   matchCopyOnWrite(input, output)
   new ContentCopier(control).copy(input, output, status)
   control.count(0, 1)
-  const times = Buffer.alloc(32)
-  status.copyTimes(times)
   new AttributeCopier('user').copy(input, output)
-  setTimes(output, times)
+  setTimes(output, status.times)
 }
 
 /** Files that are written in place share no blocks with others, so the copy has to be of the source's kind; or it is better for a disk. */

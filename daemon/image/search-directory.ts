@@ -55,7 +55,7 @@ export function entryOf(place: Place, name: string, isLink: boolean): Entry {
 /** The entries that may be images, by their names alone, of those that readAllEntries() gave. */
 export function entriesIn(place: Place, raw: Buffer): Entry[] {
   const entries: Entry[] = []
-  forEachOf(raw, raw.length, (bytes, type) => {
+  forEachOf(raw, (bytes, type) => {
     const name = bytes.toString('utf8', 0, bytes.indexOf(0))
     // Unfinished downloads.
     if (name.startsWith('.sysupdate.') || !isValidImageName(name)) return

@@ -18,28 +18,29 @@ export class AttributeCopier {
   }
 
   copy(input: number, output: number): void {
-    unlessAbsent(() => {
-      const length = listAttributes(input, this.#names)
-      for (let at = 0; at < length;) {
-        const end = this.#names.indexOf(0, at) + 1
-        const name = this.#names.subarray(at, end)
-        if (name.subarray(0, this.#prefix.length).equals(this.#prefix)) this.#copyOne(input, output, name)
-        at = end
-      }
-    })
+    const length = this.#list(input)
+    for (let at = 0; at < length;) {
+      const end = this.#names.indexOf(0, at) + 1
+      const name = this.#names.subarray(at, end)
+      if (name.subarray(0, this.#prefix.length).equals(this.#prefix)) this.#copyOne(input, output, name)
+      at = end
+    }
+  }
+
+  #list(input: number): number {
+    try {
+      return listAttributes(input, this.#names)
+    } catch (error) {
+      if (isAbsence(error)) return 0
+      throw error
+    }
   }
 
   #copyOne(input: number, output: number, name: Buffer): void {
-    unlessAbsent(() => {
+    try {
       setAttributeOf(output, name, this.#value, getAttributeOf(input, name, this.#value))
-    })
-  }
-}
-
-function unlessAbsent(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (!isAbsence(error)) throw error
+    } catch (error) {
+      if (!isAbsence(error)) throw error
+    }
   }
 }

@@ -4,6 +4,9 @@ import { reportProgress } from './thread-jobs.ts'
 
 /** How often the thread says that there is progress, in milliseconds between two times. */
 const REPORT_MS = 200
+/** The clock is looked at after so many bytes, a file being worth some: to look takes as long as to copy some of a file. */
+const LOOK_AFTER = 1024 * 1024
+const WORTH_OF_FILE = 64 * 1024
 
 /** What the thread that copies and the main thread tell each other meanwhile, in memory that both see. */
 export class CopyControl {
@@ -12,6 +15,7 @@ export class CopyControl {
   /** Bytes and files; written by one thread only. */
   readonly #counts: Float64Array
   #reported = performance.now()
+  #sinceLook = 0
 
   constructor(shared = new SharedArrayBuffer(24)) {
     this.shared = shared
@@ -37,6 +41,12 @@ export class CopyControl {
   count(bytes: number, files: number): void {
     this.#counts[0] = (this.#counts[0] ?? 0) + bytes
     this.#counts[1] = (this.#counts[1] ?? 0) + files
+    this.#sinceLook += bytes + files * WORTH_OF_FILE
+    if (this.#sinceLook >= LOOK_AFTER) this.#report()
+  }
+
+  #report(): void {
+    this.#sinceLook = 0
     const now = performance.now()
     if (now - this.#reported < REPORT_MS) return
     this.#reported = now

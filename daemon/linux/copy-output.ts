@@ -3,7 +3,6 @@ import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { CopyStatus } from './copy-status.ts'
 import { type Entry, linkThrough, nameOf, openAt, statAt, unlinkAt } from './file-at.ts'
-import { closeFd } from './libc.ts'
 import type { ProcDescriptors } from './proc-descriptors.ts'
 
 const O_TMPFILE = 0x400000 | fs.O_DIRECTORY
@@ -18,35 +17,39 @@ const here = nameOf('.')
 export class OutputFiles {
   readonly #descriptors: ProcDescriptors
   readonly #status = new CopyStatus()
-  #nameless = true
+  #canBeNameless = true
+  /** Whether that is so of the file that is made just now. */
+  #isNameless = false
 
   constructor(descriptors: ProcDescriptors) {
     this.#descriptors = descriptors
   }
 
-  /** Makes a file and has `fill` write it. When that fails there is none. Throws EEXIST, what `fill` throws. */
-  make(target: Entry, size: number, fill: (fd: number) => void): void {
+  /** Makes a file and gives a descriptor to write it. Throws EEXIST. */
+  open(target: Entry, size: number): number {
     const nameless = size < NAMELESS_FROM ? undefined : this.#openNameless(target)
-    const fd = nameless ?? openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
-    try {
-      fill(fd)
-      if (nameless !== undefined) linkThrough(this.#descriptors.entryOf(fd), target)
-    } catch (error) {
-      if (nameless === undefined) unlinkAt(target)
-      throw error
-    } finally {
-      closeFd(fd)
-    }
+    this.#isNameless = nameless !== undefined
+    return nameless ?? openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
+  }
+
+  /** Gives what open() made last its name, if it has none yet. Throws EEXIST. */
+  complete(fd: number, target: Entry): void {
+    if (this.#isNameless) linkThrough(this.#descriptors.entryOf(fd), target)
+  }
+
+  /** Takes it away, half as it is. */
+  discard(target: Entry): void {
+    if (!this.#isNameless) unlinkAt(target)
   }
 
   #openNameless(target: Entry): number | undefined {
-    if (!this.#nameless) return undefined
+    if (!this.#canBeNameless) return undefined
     if (this.#exists(target)) throw systemError(os.errno.EEXIST, 'openat')
     try {
       return openAt({ directory: target.directory, name: here }, fs.O_WRONLY | O_TMPFILE, 0o600)
     } catch (error) {
       if (!isSystemError(error) || !['EOPNOTSUPP', 'ENOTSUP', 'EISDIR', 'EINVAL'].includes(error.code)) throw error
-      this.#nameless = false
+      this.#canBeNameless = false
       return undefined
     }
   }

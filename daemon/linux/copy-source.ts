@@ -35,7 +35,7 @@ export class SourceFiles {
     this.#descriptors = descriptors
   }
 
-  /** Gives a descriptor that says what the file is; `read()` is for its content, before the next one is opened. */
+  /** Gives a descriptor that says what the file is. */
   open(source: Entry): number {
     this.#isPinned = this.#inMachine
     try {
@@ -48,18 +48,12 @@ export class SourceFiles {
     return openAt(source, O_PATH | fs.O_NOFOLLOW)
   }
 
-  /** Lets `work` read what open() gave. */
-  read(opened: number, work: (input: number) => void): void {
-    if (!this.#isPinned) {
-      work(opened)
-      return
-    }
+  /** Gives one that can be read for what open() gave last, which is closed when it is another. */
+  makeReadable(opened: number): number {
+    if (!this.#isPinned) return opened
     // The file that was looked at, whatever has its name by now.
     const input = openAt(this.#descriptors.entryOf(opened), READ)
-    try {
-      work(input)
-    } finally {
-      closeFd(input)
-    }
+    closeFd(opened)
+    return input
   }
 }

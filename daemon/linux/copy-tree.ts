@@ -85,7 +85,6 @@ class TreeCopy {
   readonly #attributes: AttributeCopier
   readonly #status = new CopyStatus()
   readonly #probe = new CopyStatus()
-  readonly #times = Buffer.alloc(32)
   readonly #link = Buffer.alloc(LINK_SIZE)
   readonly #descriptors: ProcDescriptors
   readonly #sources: SourceFiles
@@ -96,6 +95,8 @@ class TreeCopy {
   #hardLinks: HardLinks | undefined
   /** What the tree is copied to: not to be copied itself when it is inside of the source. */
   #top = ''
+  /** The user and group of what is made, until it gets others; unknown where directories are there already. */
+  #initialOwner: readonly [number, number] | undefined
   #failure: { readonly error: unknown } | undefined
 
   constructor(request: TreeCopyRequest, descriptors: ProcDescriptors) {
@@ -118,20 +119,25 @@ class TreeCopy {
 
   #copy(source: Entry, target: Entry, type: number): void {
     this.#control.throwIfCancelled()
-    switch (type) {
-      case fs.S_IFDIR:
-        this.#copyDirectory(source, target)
-        break
-      case fs.S_IFREG:
-        this.#copyRegular(source, target)
-        break
-      case fs.S_IFLNK:
-        this.#copyLink(source, target)
-        break
-      default:
-        this.#copyNode(source, target)
-    }
+    if (type === fs.S_IFDIR) this.#copyDirectory(source, target)
+    else this.#copyOrReplace(source, target, type)
     this.#control.count(0, 1)
+  }
+
+  #copyOrReplace(source: Entry, target: Entry, type: number): void {
+    try {
+      this.#copyFile(source, target, type)
+    } catch (error) {
+      if (!this.#request.replace || !isSystemError(error) || error.code !== 'EEXIST') throw error
+      clear(target, error)
+      this.#copyFile(source, target, type)
+    }
+  }
+
+  #copyFile(source: Entry, target: Entry, type: number): void {
+    if (type === fs.S_IFREG) this.#copyRegular(source, target)
+    else if (type === fs.S_IFLNK) this.#copyLink(source, target)
+    else this.#copyNode(source, target)
   }
 
   #copyDirectory(source: Entry, target: Entry): void {
@@ -169,6 +175,7 @@ class TreeCopy {
     if (this.#path.length > 0) return
     statFd(output, this.#status.raw)
     this.#top = this.#status.identity
+    if (this.#isImage) this.#initialOwner = [this.#status.uid, this.#status.gid]
     this.#hardLinks = new HardLinks(output)
   }
 
@@ -199,37 +206,43 @@ class TreeCopy {
   }
 
   #copyRegular(source: Entry, target: Entry): void {
-    const opened = this.#sources.open(source)
+    let input = this.#sources.open(source)
     try {
       const status = this.#status
-      statFd(opened, status.raw)
+      statFd(input, status.raw)
       if (status.type !== fs.S_IFREG) throw systemError(os.errno.ESTALE, 'openat')
-      this.#make(target, () => {
-        if (this.#hardLinks?.link(status, target) === true) return
-        this.#sources.read(opened, (input) => {
-          this.#outputs.make(target, status.size, (output) => {
-            this.#content.copy(input, output, status)
-            this.#finish(input, output, status)
-          })
-        })
-        this.#hardLinks?.remember(status, target)
-      })
+      if (this.#hardLinks?.link(status, target) === true) return
+      input = this.#sources.makeReadable(input)
+      this.#fill(input, target, status)
+      this.#hardLinks?.remember(status, target)
     } finally {
-      closeFd(opened)
+      closeFd(input)
+    }
+  }
+
+  #fill(input: number, target: Entry, status: CopyStatus): void {
+    const output = this.#outputs.open(target, status.size)
+    try {
+      this.#content.copy(input, output, status)
+      this.#finish(input, output, status)
+      this.#outputs.complete(output, target)
+    } catch (error) {
+      this.#outputs.discard(target)
+      throw error
+    } finally {
+      closeFd(output)
     }
   }
 
   #copyLink(source: Entry, target: Entry): void {
+    // Reading changes the time of last access.
+    statAt(source, this.#status.raw)
     const length = readLinkAt(source, this.#link)
     if (length === LINK_SIZE) throw systemError(os.errno.ENAMETOOLONG, 'readlinkat')
     this.#link[length] = 0
-    statAt(source, this.#status.raw)
-    this.#make(target, () => {
-      makeLinkAt(this.#link, target)
-    })
+    makeLinkAt(this.#link, target)
     changeOwnerAt(target, ...this.#ownerOf(this.#status))
-    this.#status.copyTimes(this.#times)
-    setTimesAt(target, this.#times)
+    setTimesAt(target, this.#status.times)
   }
 
   /** FIFOs, sockets and devices, none of which is ever opened. */
@@ -238,9 +251,7 @@ class TreeCopy {
     statAt(source, status.raw)
     const { type } = status
     if (type === fs.S_IFDIR || type === fs.S_IFREG || type === fs.S_IFLNK) throw systemError(os.errno.ESTALE, 'statx')
-    this.#make(target, () => {
-      makeNodeAt(target, type | 0o600, status.standsFor)
-    })
+    makeNodeAt(target, type | 0o600, status.standsFor)
     const made = openAt(target, O_PATH | fs.O_NOFOLLOW)
     try {
       // Whoever owns the directory can have put something else there.
@@ -251,28 +262,16 @@ class TreeCopy {
     } finally {
       closeFd(made)
     }
-    status.copyTimes(this.#times)
-    setTimesAt(target, this.#times)
-  }
-
-  /** Does what makes a file of any kind but a directory, in place of one that is there if so wished. */
-  #make(target: Entry, make: () => void): void {
-    try {
-      make()
-    } catch (error) {
-      if (!this.#request.replace || !isSystemError(error) || error.code !== 'EEXIST') throw error
-      clear(target, error)
-      make()
-    }
+    setTimesAt(target, status.times)
   }
 
   /** Mode after owner, for a change of owner takes away set-ID bits; times last. */
   #finish(input: number, output: number, status: CopyStatus): void {
-    changeOwner(output, ...this.#ownerOf(status))
+    const [user, group] = this.#ownerOf(status)
+    if (user !== this.#initialOwner?.[0] || group !== this.#initialOwner[1]) changeOwner(output, user, group)
     changeMode(output, status.mode)
     this.#attributes.copy(input, output)
-    status.copyTimes(this.#times)
-    setTimes(output, this.#times)
+    setTimes(output, status.times)
   }
 
   #ownerOf({ uid, gid }: CopyStatus): [number, number] {

@@ -3,6 +3,8 @@ import { readEntries } from './file-at.ts'
 const RECORD_LENGTH = 16
 const TYPE = 18
 const NAME = 19
+/** Room for the names of most file systems; the kernel's longest are 4095 bytes. */
+const USUAL_NAME = 264
 /** What there is to be for one more call: many entries, as each may be as long as a name can be. */
 const ROOM = 16384
 
@@ -11,18 +13,42 @@ const ROOM = 16384
  * each file in an open directory, in the order of the directory. `buffer` must stay untouched meanwhile.
  */
 export function forEachEntry(fd: number, buffer: Buffer, visit: (name: Buffer, type: number) => void): void {
+  let name = Buffer.allocUnsafeSlow(USUAL_NAME)
   for (let length = readEntries(fd, buffer); length > 0; length = readEntries(fd, buffer)) {
-    forEachOf(buffer, length, visit)
+    forEachRecord(buffer, length, (start, end, type) => {
+      if (end - start > name.length) name = Buffer.allocUnsafeSlow(end - start)
+      copyName(buffer, start, name)
+      visit(name, type)
+    })
   }
 }
 
-/** The same for what readAllEntries() gave. */
-export function forEachOf(entries: Buffer, length: number, visit: (name: Buffer, type: number) => void): void {
+/** The same for what readAllEntries() gave; the names are valid as long as that is. */
+export function forEachOf(entries: Buffer, visit: (name: Buffer, type: number) => void): void {
+  forEachRecord(entries, entries.length, (start, end, type) => {
+    visit(entries.subarray(start, end), type)
+  })
+}
+
+function forEachRecord(
+  entries: Buffer,
+  length: number,
+  visit: (start: number, end: number, type: number) => void
+): void {
   for (let at = 0; at < length;) {
     const end = at + entries.readUInt16LE(at + RECORD_LENGTH)
-    if (!isDots(entries, at + NAME)) visit(entries.subarray(at + NAME, end), entries[at + TYPE] ?? 0)
+    if (!isDots(entries, at + NAME)) visit(at + NAME, end, entries[at + TYPE] ?? 0)
     at = end
   }
+}
+
+/** By hand, as to ask for a view of each name takes longer than most of what is done with it. */
+function copyName(entries: Buffer, start: number, name: Buffer): void {
+  let at = -1
+  do {
+    at++
+    name[at] = entries[start + at] ?? 0
+  } while (name[at] !== 0)
 }
 
 /**

@@ -13,16 +13,24 @@ t.teardown(() => {
 
 interface Options {
   replace?: boolean
+  image?: boolean
   control?: CopyControl
 }
 
 /** Copies `from` to `to`, two names in one directory. */
 async function copy(directory: string, from: string, to: string, options: Options = {}): Promise<void> {
   const fd = await threads.run('openDirectory', directory)
-  const { replace = false, control = new CopyControl() } = options
+  const { replace = false, image = false, control = new CopyControl() } = options
   const ends = { from: { directory: fd, name: from }, to: { directory: fd, name: to } }
   try {
-    await threads.run('copyTree', { ...ends, fromMachine: false, owner: undefined, replace, control: control.shared })
+    await threads.run('copyTree', {
+      ...ends,
+      fromMachine: false,
+      owner: undefined,
+      replace,
+      image,
+      control: control.shared
+    })
   } finally {
     fs.closeSync(fd)
   }
@@ -80,12 +88,48 @@ t.test('a file that somebody holds a lease of is waited for', async (t) => {
 t.test('holes stay holes', async (t) => {
   const top = t.testdir({ tree: {} })
   const fd = fs.openSync(join(top, 'tree/sparse'), 'w')
-  fs.writeSync(fd, 'end', 1 << 30)
+  // More than 32 bits can count.
+  fs.writeSync(fd, 'end', 5 * 2 ** 30)
   fs.closeSync(fd)
   await copy(top, 'tree', 'copied')
   const stat = fs.statSync(join(top, 'copied/sparse'))
-  t.equal(stat.size, (1 << 30) + 3)
+  t.equal(stat.size, 5 * 2 ** 30 + 3)
   t.ok(stat.blocks * 512 < 1 << 20)
+})
+
+const asRoot = { skip: process.getuid?.() !== 0 && 'only root can give files away' }
+
+t.test('what belongs to whom stays so where directories hand their group down', asRoot, async (t) => {
+  const top = t.testdir({ tree: { directory: {} } })
+  fs.mkdirSync(join(top, 'copied'))
+  fs.chownSync(join(top, 'copied'), 0, 1234)
+  fs.chmodSync(join(top, 'copied'), 0o2700)
+  const owners = { ours: [0, 0], theirs: [0, 1234], others: [5, 1234], 'directory/ours': [0, 0] } as const
+  for (const [name, owner] of Object.entries(owners)) {
+    fs.writeFileSync(join(top, 'tree', name), '')
+    fs.chownSync(join(top, 'tree', name), owner[0], owner[1])
+  }
+  await copy(top, 'tree', 'copied', { image: true })
+  for (const [name, owner] of Object.entries(owners)) {
+    const { uid, gid } = fs.statSync(join(top, 'copied', name))
+    t.strictSame([uid, gid], owner, name)
+  }
+})
+
+t.test('times are those of the source', async (t) => {
+  const top = t.testdir({ tree: { file: 'text', directory: {} } })
+  fs.symlinkSync('file', join(top, 'tree/link'))
+  const names = ['file', 'directory', 'link', '.']
+  for (const name of names) {
+    const path = join(top, 'tree', name)
+    execFileSync('touch', ['--no-dereference', '-a', '--date=@-1.000000001', path])
+    execFileSync('touch', ['--no-dereference', '-m', '--date=@5000000000.123456789', path])
+  }
+  await copy(top, 'tree', 'copied')
+  for (const name of names) {
+    const { atimeNs, mtimeNs } = fs.lstatSync(join(top, 'copied', name), { bigint: true })
+    t.strictSame([atimeNs, mtimeNs], [-1_000_000_001n, 5_000_000_000_123_456_789n], name)
+  }
 })
 
 t.test('a tree is not copied into its own copy', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import { readAllEntries } from '../../daemon/linux/directory-entries.ts'
+import { forEachEntry, readAllEntries } from '../../daemon/linux/directory-entries.ts'
 import { closeFd } from '../../daemon/linux/libc.ts'
 
 function read(directory: string, buffer: Buffer): Buffer {
@@ -22,6 +22,22 @@ t.test('the same entries are the same bytes, whatever was in the buffer before',
   }
   t.end()
 })
+
+t.test(
+  'each entry is visited by its name, be it short after a long one, and be there more than the buffer has room for',
+  (t) => {
+    const names = Array.from({ length: 300 }, (_, at) => `${'x'.repeat((at * 97) % 251)}.${at}`)
+    const directory = t.testdir(Object.fromEntries(names.map((name) => [name, ''])))
+    const fd = fs.openSync(directory, fs.constants.O_DIRECTORY)
+    const visited: string[] = []
+    forEachEntry(fd, Buffer.alloc(1024), (name) => {
+      visited.push(name.toString('utf8', 0, name.indexOf(0)))
+    })
+    closeFd(fd)
+    t.strictSame(visited.sort(), names.sort())
+    t.end()
+  }
+)
 
 t.test('a directory with more entries than the buffer has room for is read whole', (t) => {
   const directory = t.testdir()
