@@ -1,5 +1,5 @@
 import { type RequestSocket } from './netlink-request.ts'
-import { parseAttributes } from './rtnetlink.ts'
+import { formatAttribute, parseAttributes } from './rtnetlink.ts'
 
 const IPCTNL_MSG_CT_GET = 0x0101
 const IPCTNL_MSG_CT_DELETE = 0x0102
@@ -75,7 +75,7 @@ function header(length: number): Buffer {
 
 function byAnswerer(address: Buffer): Buffer {
   const type = CTA_IP[address.length === 4 ? 4 : 16].source
-  const tuple = nested(CTA_TUPLE_REPLY, nested(CTA_TUPLE_IP, attribute(type, address)))
+  const tuple = nested(CTA_TUPLE_REPLY, nested(CTA_TUPLE_IP, formatAttribute(type, address)))
   return Buffer.concat([
     tuple,
     nested(CTA_FILTER, u32(CTA_FILTER_ORIG_FLAGS, 0), u32(CTA_FILTER_REPLY_FLAGS, BY_SOURCE))
@@ -83,8 +83,8 @@ function byAnswerer(address: Buffer): Buffer {
 }
 
 function byPort({ protocol, port }: { readonly protocol: number; readonly port?: number | undefined }): Buffer {
-  const number = attribute(CTA_PROTO_NUM, Buffer.from([protocol]))
-  const ports = port === undefined ? [] : [attribute(CTA_PROTO_DST_PORT, Buffer.from([port >> 8, port & 0xff]))]
+  const number = formatAttribute(CTA_PROTO_NUM, Buffer.from([protocol]))
+  const ports = port === undefined ? [] : [formatAttribute(CTA_PROTO_DST_PORT, Buffer.from([port >> 8, port & 0xff]))]
   const tuple = nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, number, ...ports))
   const flags = BY_PROTOCOL | (port === undefined ? 0 : BY_DESTINATION_PORT)
   return Buffer.concat([tuple, nested(CTA_FILTER, u32(CTA_FILTER_ORIG_FLAGS, flags), u32(CTA_FILTER_REPLY_FLAGS, 0))])
@@ -99,7 +99,7 @@ function parseFlow(body: Buffer): Flow | undefined {
   const answerer = parseEnd(answered, 'source')
   const protocol = parseAttributes(sent?.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0)).get(CTA_PROTO_NUM)?.[0]
   if (destination === undefined || answerer === undefined || protocol === undefined) return undefined
-  const key = [nested(CTA_TUPLE_ORIG, original), ...(id === undefined ? [] : [attribute(CTA_ID, id)])]
+  const key = [nested(CTA_TUPLE_ORIG, original), ...(id === undefined ? [] : [formatAttribute(CTA_ID, id)])]
   return { protocol, destination, answerer, key: Buffer.concat(key) }
 }
 
@@ -112,20 +112,12 @@ function parseEnd(tuple: Map<number, Buffer> | undefined, end: 'source' | 'desti
   return address && { address, port: port?.length === 2 ? port.readUInt16BE() : 0 }
 }
 
-function attribute(type: number, value: Buffer): Buffer {
-  const padded = Buffer.alloc(4 + ((value.length + 3) & ~3))
-  padded.writeUInt16LE(4 + value.length, 0)
-  padded.writeUInt16LE(type, 2)
-  value.copy(padded, 4)
-  return padded
-}
-
 function nested(type: number, ...attributes: readonly Buffer[]): Buffer {
-  return attribute(type | NLA_F_NESTED, Buffer.concat(attributes))
+  return formatAttribute(type | NLA_F_NESTED, Buffer.concat(attributes))
 }
 
 function u32(type: number, value: number): Buffer {
   const buffer = Buffer.alloc(4)
   buffer.writeUInt32LE(value)
-  return attribute(type, buffer)
+  return formatAttribute(type, buffer)
 }

@@ -28,6 +28,30 @@ export function writeFileAtomically(path: string, text: string | Uint8Array, mod
 }
 
 /**
+ * Replaces the file at `path` in one step, and is done when that is on the disk: a host that loses its power later has the
+ * new text. Threads do it, as a disk may take long. For one writer at a time. Rejects with what fs throws; the old file
+ * stays then.
+ */
+export async function writeFileDurably(path: string, text: string, mode: number): Promise<void> {
+  const temporary = join(dirname(path), `.#${basename(path)}.new`)
+  const file = await fs.promises.open(temporary, 'w', 0o640)
+  try {
+    await file.writeFile(text)
+    await file.chmod(mode)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await fs.promises.rename(temporary, path)
+  const directory = await fs.promises.open(dirname(path), 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+/**
  * The text of a regular file of at most `limit` bytes. Never blocks on a FIFO or device. Throws EFBIG for a bigger
  * file, EISDIR for a directory and EINVAL for anything else that is not a regular file.
  */

@@ -1,5 +1,6 @@
 import { netlinkPackage, type LinkTypes, type RouteTypes } from './netlink-package.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type RequestSocket } from './netlink-request.ts'
+import { formatAttribute } from './rtnetlink.ts'
 
 const RTM_NEWLINK = 16
 const RTM_DELLINK = 17
@@ -104,7 +105,7 @@ export function changeLink(socket: RequestSocket, { index, name }: LinkName, cha
 export function changePort(socket: RequestSocket, { index, name }: LinkName, change: PortChange): void {
   const port = bytes(ifla().formatBridgePort({ mode: change.hairpin ? 1 : 0 }))
   // The package does not know this attribute, so it is put behind those that it does.
-  const slaveData = Buffer.concat([port, attribute(IFLA_BRPORT_ISOLATED, Buffer.from([change.isolated ? 1 : 0]))])
+  const slaveData = Buffer.concat([port, formatAttribute(IFLA_BRPORT_ISOLATED, Buffer.from([change.isolated ? 1 : 0]))])
   const linkinfo = bytes(ifla().formatInfo({ slaveKind: 'bridge', slaveData }))
   socket.request(`Failed to change bridge port ${name}`, RTM_NEWLINK, 0, formatLink({ index }, { linkinfo }))
 }
@@ -116,6 +117,11 @@ export function deleteLink(socket: RequestSocket, { index, name }: LinkName): vo
   } catch (error) {
     if ((error as { code?: string }).code !== 'ENODEV') throw error
   }
+}
+
+/** Its MAC address as it is written: `02:00:00:00:00:01`. */
+export function macText({ mac }: Pick<Link, 'mac'>): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
 }
 
 /** A link as its changes name it. */
@@ -170,16 +176,8 @@ function bytes(data: Parameters<InstanceType<ReturnType<typeof netlinkPackage>['
   return Buffer.concat(stream.bufs)
 }
 
-function attribute(type: number, value: Buffer): Buffer {
-  const padded = Buffer.alloc(4 + ((value.length + 3) & ~3))
-  padded.writeUInt16LE(4 + value.length, 0)
-  padded.writeUInt16LE(type, 2)
-  value.copy(padded, 4)
-  return padded
-}
-
 function noAddressGeneration(): Buffer {
-  return attribute(IFLA_INET6_ADDR_GEN_MODE, Buffer.from([IN6_ADDR_GEN_MODE_NONE]))
+  return formatAttribute(IFLA_INET6_ADDR_GEN_MODE, Buffer.from([IN6_ADDR_GEN_MODE_NONE]))
 }
 
 function u32(value: number): Buffer {

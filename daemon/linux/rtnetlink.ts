@@ -160,6 +160,15 @@ export function parseAttributes(data: Buffer): Map<number, Buffer> {
   return attributes
 }
 
+/** An attribute as parseAttributes reads it. */
+export function formatAttribute(type: number, value: Buffer): Buffer {
+  const padded = Buffer.alloc(4 + ((value.length + 3) & ~3))
+  padded.writeUInt16LE(4 + value.length, 0)
+  padded.writeUInt16LE(type, 2)
+  value.copy(padded, 4)
+  return padded
+}
+
 /** Messages and attributes are alike: each begins with its length, and the next follows at a multiple of four. */
 function* pieces(data: Buffer, header: number, lengthAt: (start: number) => number): Generator<Piece> {
   for (let start = 0; start < data.length;) {

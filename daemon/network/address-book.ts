@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import { addressAt, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
-import { findLink } from '../linux/link.ts'
+import { SharedWork } from '../base/shared-work.ts'
+import { addressAt, formatIp, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
+import { findLink, macText, type Link } from '../linux/link.ts'
+import { findNeighbour, isAtBridge } from '../linux/neighbour.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { takenNetworks } from './bridge.ts'
-import { loadRecord, saveRecord } from './lease-file.ts'
+import { LeaseFile } from './lease-file.ts'
 import { Leases, type AddressSpace, type Lease } from './leases.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { localSubnet, pickSubnet, type Seed } from './subnet.ts'
@@ -18,14 +20,15 @@ const SAVE_MS = 50
 export class AddressBook {
   readonly seed: Seed
   readonly #config: NetworkConfig
-  readonly #path: string
+  readonly #file: LeaseFile
+  readonly #saving = new SharedWork(() => this.#write())
   #leases: Leases | undefined
-  #saving: NodeJS.Timeout | undefined
+  #timer: NodeJS.Timeout | undefined
 
   /** Throws what fs throws when the host has no machine ID. */
   constructor(config: NetworkConfig, directory: string) {
     this.#config = config
-    this.#path = join(directory, `${config.bridge}.json`)
+    this.#file = new LeaseFile(join(directory, `${config.bridge}.json`))
     const id = readFileSync('/etc/machine-id', 'utf8').trim()
     this.seed = { machineId: Buffer.from(id, 'hex'), network: config.bridge }
   }
@@ -37,7 +40,7 @@ export class AddressBook {
 
   /** All leases there are; those on disk as well. */
   list(): Lease[] {
-    return this.#leases?.all() ?? [...(loadRecord(this.#path)?.leases ?? [])]
+    return this.#leases?.all() ?? [...(this.#file.load()?.leases ?? [])]
   }
 
   /**
@@ -72,22 +75,35 @@ export class AddressBook {
     return takenNetworks(socket, findLink(socket, this.#config.bridge)?.index ?? 0)
   }
 
-  /** The lease of a name. Throws LimitsExceeded when there is neither a subnet nor an address. */
-  take(socket: RequestSocket, name: string, mac: string, inUse: ReadonlySet<string>): Lease {
-    const lease = this.#all(socket).take(name, Date.now(), inUse)
-    lease.mac = mac
+  /** The lease of a name, whose machine has this link. Throws LimitsExceeded when there is neither a subnet nor an address. */
+  take(socket: RequestSocket, name: string, guest: Pick<Link, 'mac'>, inUse: ReadonlySet<string>): Lease {
+    const isTaken = (ip: Buffer): boolean => this.#isElsewhere(socket, ip, guest)
+    const lease = this.#all(socket).take(name, Date.now(), { inUse, isTaken })
+    lease.mac = macText(guest)
     // A machine waits for it. If we end before that, the lease comes out of the hashes once more.
-    this.#saving ??= setTimeout(() => {
-      this.#saving = undefined
-      if (this.#leases !== undefined) this.#save(this.#leases)
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      void this.#saving.run()
     }, SAVE_MS)
     return lease
   }
 
-  /** Gives a name these addresses from now on. Throws as Leases.fix does. */
-  fix(socket: RequestSocket, name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Lease {
+  /** Whether somebody at the bridge has an address who is not this link, as one may that an administrator has put there. */
+  #isElsewhere(socket: RequestSocket, ip: Buffer, { mac }: Pick<Link, 'mac'>): boolean {
+    const bridge = findLink(socket, this.#config.bridge)
+    if (bridge === undefined) return false
+    const other = findNeighbour(socket, bridge, ip)
+    if (other === undefined || other.equals(mac) || !isAtBridge(socket, bridge, other)) return false
+    log.warn(
+      `Address ${formatIp(ip)} is in use at ${macText({ mac: other })}, which has no lease; it is given to no machine`
+    )
+    return true
+  }
+
+  /** Gives a name these addresses from now on; they are on the disk then. Rejects as Leases.fix throws. */
+  async fix(socket: RequestSocket, name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Promise<Lease> {
     const lease = this.#all(socket).fix(name, addresses, Date.now())
-    this.#save(this.#all(socket))
+    await this.#saving.run()
     return lease
   }
 
@@ -103,12 +119,12 @@ export class AddressBook {
 
   #change(socket: RequestSocket, work: (leases: Leases) => boolean): void {
     // Where there are none, no subnet is chosen.
-    if (this.list().length > 0 && work(this.#all(socket))) this.#save(this.#all(socket))
+    if (this.list().length > 0 && work(this.#all(socket))) void this.#saving.run()
   }
 
   #all(socket: RequestSocket): Leases {
     if (this.#leases !== undefined) return this.#leases
-    const record = loadRecord(this.#path)
+    const record = this.#file.load()
     const { dynamicRange } = this.#config
     const space = { subnet4: this.#subnet4(socket, record?.subnet4), subnet6: this.#subnet6(), dynamicRange }
     return (this.#leases = new Leases(space, record?.leases))
@@ -130,12 +146,13 @@ export class AddressBook {
     return subnet6 === 'ula' ? localSubnet(this.seed) : subnet6
   }
 
-  #save(leases: Leases): void {
+  async #write(): Promise<void> {
+    if (this.#leases === undefined) return
     try {
-      saveRecord(this.#path, { ...leases.space, leases: leases.all() })
+      await this.#file.save({ ...this.#leases.space, leases: this.#leases.all() })
     } catch (error) {
       // The same addresses come out of the hashes once more.
-      log.warn({ err: error }, `Failed to write ${this.#path}`)
+      log.warn({ err: error }, `Failed to write ${this.#file.path}`)
     }
   }
 }

@@ -1,9 +1,10 @@
 import { mkdirSync, renameSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { formatIp, formatPrefix, parseIp, parsePrefix, type Prefix } from '../base/prefix.ts'
-import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
+import { readFileBounded, writeFileDurably } from '../linux/file.ts'
+import { FileLock } from '../linux/file-lock.ts'
 import type { Lease } from './leases.ts'
 
 const VERSION = 1
@@ -16,31 +17,52 @@ export interface NetworkRecord {
   readonly leases: readonly Lease[]
 }
 
-/** Writes the record, replacing the file in one step. Throws what fs throws. */
-export function saveRecord(path: string, { subnet4, subnet6, leases }: NetworkRecord): void {
-  const record = {
-    version: VERSION,
-    subnet4: subnet4 && formatPrefix(subnet4),
-    subnet6: subnet6 && formatPrefix(subnet6),
-    leases: leases.map(({ ip4, ip6, ...lease }) => ({ ...lease, ip4: ip4 && formatIp(ip4), ip6: ip6 && formatIp(ip6) }))
-  }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-  writeFileAtomically(path, `${JSON.stringify(record, undefined, '\t')}\n`, 0o644)
-}
+/** The file that keeps a network from one boot to the next. */
+export class LeaseFile {
+  readonly path: string
+  /** Whoever has it writes the file; it goes with the process. */
+  #lock: FileLock | undefined
 
-/** Reads a record. A file that makes no sense is moved aside as `.bad`: all that is in it can be found again by hashes. */
-export function loadRecord(path: string): NetworkRecord | undefined {
-  try {
-    return parseRecord(JSON.parse(readFileBounded(path, LIMIT)))
-  } catch (error) {
-    if (isSystemError(error) && error.code === 'ENOENT') return undefined
-    log.warn({ err: error }, `Failed to read ${path}, moving it aside`)
-    try {
-      renameSync(path, `${path}.bad`)
-    } catch {
-      // It will be replaced.
+  /** Nothing is opened yet. */
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /**
+   * Writes the record to the disk, replacing the file in one step (networking.md 7.4). One at a time. Rejects with EBUSY
+   * where another daemon writes the file, and with what fs throws.
+   */
+  async save({ subnet4, subnet6, leases }: NetworkRecord): Promise<void> {
+    const record = {
+      version: VERSION,
+      subnet4: subnet4 && formatPrefix(subnet4),
+      subnet6: subnet6 && formatPrefix(subnet6),
+      leases: leases.map(({ ip4, ip6, ...lease }) => ({
+        ...lease,
+        ip4: ip4 && formatIp(ip4),
+        ip6: ip6 && formatIp(ip6)
+      }))
     }
-    return undefined
+    const directory = dirname(this.path)
+    mkdirSync(directory, { recursive: true, mode: 0o755 })
+    this.#lock ??= FileLock.take(join(directory, `.#${basename(this.path)}.lck`), 'exclusive')
+    await writeFileDurably(this.path, `${JSON.stringify(record, undefined, '\t')}\n`, 0o644)
+  }
+
+  /** Reads the record. A file that makes no sense is moved aside as `.bad`: all that is in it can be found again by hashes. */
+  load(): NetworkRecord | undefined {
+    try {
+      return parseRecord(JSON.parse(readFileBounded(this.path, LIMIT)))
+    } catch (error) {
+      if (isSystemError(error) && error.code === 'ENOENT') return undefined
+      log.warn({ err: error }, `Failed to read ${this.path}, moving it aside`)
+      try {
+        renameSync(this.path, `${this.path}.bad`)
+      } catch {
+        // It will be replaced.
+      }
+      return undefined
+    }
   }
 }
 

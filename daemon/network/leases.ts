@@ -27,6 +27,14 @@ export interface AddressSpace {
   readonly dynamicRange: readonly [first: number, last: number]
 }
 
+/** What keeps addresses from a name that has none yet. */
+export interface Reservations {
+  /** Names whose leases must stay. */
+  readonly inUse?: ReadonlySet<string>
+  /** Whether somebody has an address without a lease. */
+  readonly isTaken?: (ip: Buffer) => boolean
+}
+
 /**
  * Which name has which address. A name gets the address that it had; else the one that its hash says, or the next free
  * one, so that it is the same even when all this is lost. When none is free, the one that was out of use longest.
@@ -49,9 +57,9 @@ export class Leases {
     return this.#byName.get(name)
   }
 
-  /** The lease of a name, made when there is none. `inUse` are names whose leases must stay. Throws LimitsExceeded. */
-  take(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {
-    const lease = this.#byName.get(name) ?? this.#newLease(name, now, inUse)
+  /** The lease of a name, made when there is none. Throws LimitsExceeded. */
+  take(name: string, now: number, reservations: Reservations = {}): Lease {
+    const lease = this.#byName.get(name) ?? this.#newLease(name, now, reservations)
     this.#byName.set(name, lease)
     lease.lastSeen = now
     return lease
@@ -88,8 +96,8 @@ export class Leases {
     return true
   }
 
-  #newLease(name: string, now: number, inUse: ReadonlySet<string> = new Set()): Lease {
-    const offset = this.#freeOffset(name) ?? this.#reclaim(inUse)
+  #newLease(name: string, now: number, { inUse = new Set(), isTaken = () => false }: Reservations = {}): Lease {
+    const offset = this.#freeOffset(name, isTaken) ?? this.#reclaim(inUse)
     return { name, ...this.#addressesAt(offset), mac: '', firstSeen: now, lastSeen: now, fixed: false }
   }
 
@@ -105,13 +113,15 @@ export class Leases {
     return offset >= 2 && offset < this.#size() - 1 && (byte < first || byte > last)
   }
 
-  #freeOffset(name: string): number | undefined {
+  #freeOffset(name: string, isTaken: (ip: Buffer) => boolean): number | undefined {
     const size = this.#size()
     const used = new Set(this.all().flatMap((lease) => this.#offsetsOf(lease)))
     const start = Number(siphash24(ADDRESS_KEY, Buffer.from(name)) % BigInt(size))
     for (let step = 0; step < size; step++) {
       const offset = (start + step) % size
-      if (this.#isForNames(offset) && !used.has(offset)) return offset
+      if (!this.#isForNames(offset) || used.has(offset)) continue
+      const { ip4, ip6 } = this.#addressesAt(offset)
+      if (![ip4, ip6].some((ip) => ip !== undefined && isTaken(ip))) return offset
     }
     return undefined
   }

@@ -71,7 +71,7 @@ export class Links {
   admit(ends: Ends): Attachment {
     const { name, guest } = ends
     if (this.#attached.size === 0) this.#book.reconsider(this.socket)
-    const lease = this.#book.take(this.socket, name, macText(guest), new Set(this.#attached.keys()))
+    const lease = this.#book.take(this.socket, name, guest, new Set(this.#attached.keys()))
     const attachment = { ...ends, lease }
     this.#attached.set(name, attachment)
     return attachment
@@ -154,9 +154,4 @@ export class Links {
     enableRouting(config.bridge, config)
     return bridge
   }
-}
-
-/** As it is written: `02:00:00:00:00:01`. */
-export function macText({ mac }: Pick<Link, 'mac'>): string {
-  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
 }

@@ -4,12 +4,13 @@ import { explain, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { formatPrefix } from '../base/prefix.ts'
 import { Rollback } from '../base/rollback.ts'
+import { macText } from '../linux/link.ts'
 import { AddressBook } from './address-book.ts'
 import { ConflictWatch } from './conflict-watch.ts'
 import type { FirewallState, Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
 import type { Lease } from './leases.ts'
-import { Links, macText, type Attachment, type Ends, type LinksContext } from './links.ts'
+import { Links, type Attachment, type Ends, type LinksContext } from './links.ts'
 import type { NetworkMember } from './member.ts'
 import type { Networkd } from './networkd.ts'
 import type { OtherFirewalls } from './other-firewalls.ts'
@@ -83,7 +84,7 @@ export class Networks {
    */
   async setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Promise<void> {
     if (!this.#isManaged()) throw new MachinedError('NotSupported', 'The network of machines is managed by others')
-    const lease = this.#book.fix(this.#links.socket, name, addresses)
+    const lease = await this.#book.fix(this.#links.socket, name, addresses)
     const attachment = this.#links.attached.get(name)
     if (attachment === undefined) return
     await this.#links.readdress(attachment, lease)

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { killedAt } from './daemon-trace.ts'
 import { NetworkLeader } from './network-leader.ts'
 
 // The daemon is killed at each step of giving a machine its network, and of taking it away (networking.md 7.11). strace
@@ -30,45 +28,6 @@ await host.writeFile(`/run/systemd/system/${UNIT}.d/test.conf`, '[Unit]\nStartLi
 const machine = new NetworkLeader(host, client)
 await machine.prepare()
 await host.run(['sh', '-es'], { input: FOREIGN })
-
-/** The daemon's PID as this machine numbers it. */
-async function daemonPid(): Promise<string> {
-  const inner = await client.output('systemctl', 'show', '-P', 'MainPID', UNIT)
-  const namespace = readlinkSync(`/proc/${host.pid}/ns/pid`)
-  const isIt = (pid: string): boolean => {
-    try {
-      const numbers = /^NSpid:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.split(/\s+/) ?? []
-      return numbers.at(-1) === inner && readlinkSync(`/proc/${pid}/ns/pid`) === namespace
-    } catch {
-      return false
-    }
-  }
-  const found = readdirSync('/proc').find((name) => /^\d+$/.test(name) && isIt(name))
-  if (found === undefined) throw new Error(`There is no process ${inner}`)
-  return found
-}
-
-/** Whether a process is no more, but for what its parent has yet to see. */
-function hasEnded(pid: string): boolean {
-  return !existsSync(`/proc/${pid}`) || /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-}
-
-/** Does something while the daemon is killed as it begins its so-manyth system call of a kind; whether it came to that. */
-async function killedAt(kind: string, count: number, work: () => Promise<unknown>): Promise<boolean> {
-  const pid = await daemonPid()
-  const inject = ['-e', `trace=${kind}`, '-e', `inject=${kind}:signal=KILL:when=${count}`]
-  const tracer = spawn('strace', ['-p', pid, ...inject], { stdio: ['ignore', 'ignore', 'pipe'] })
-  const exit = once(tracer, 'exit')
-  let said = ''
-  tracer.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
-  await host.waitFor(() => said.includes('attached'), `strace to follow the daemon: ${said}`)
-  await work()
-  tracer.kill('SIGINT')
-  await exit
-  const killed = said.includes('killed by SIGKILL') || hasEnded(pid)
-  if (killed) await host.waitFor(async () => (await client.call('ListMachines')).exitCode === 0, 'the next daemon')
-  return killed
-}
 
 /** All that there is of networks, on the host and in the machine, but for numbers that are never the same. */
 async function state(leader?: string): Promise<string> {
@@ -125,12 +84,12 @@ for (const kind of KINDS) {
     // Of some requests one is taken for all: each round takes seconds.
     for (let count = 1, killed = true; killed && count < 60; count += kind === 'sendto' ? 5 : 1) {
       const leader = await machine.start()
-      const coming = await killedAt(kind, count, () => machine.register(leader))
+      const coming = await killedAt(host, [kind, count], () => machine.register(leader))
       // Who got no answer asks again.
       if ((await client.call('GetMachine', 's', 'm1')).exitCode !== 0)
         t.equal((await machine.register(leader)).stderr, '')
       await becomes(t, whole, `network of a machine, ${coming ? `killed at number ${count}` : 'not killed'}`, leader)
-      const going = await killedAt(kind, count, () => machine.end())
+      const going = await killedAt(host, [kind, count], () => machine.end())
       await becomes(t, empty, `network without machines, ${going ? `killed at number ${count}` : 'not killed'}`)
       killed = coming || going
     }

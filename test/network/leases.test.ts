@@ -59,11 +59,11 @@ t.test('when no address is left, the one out of use longest goes', (t) => {
   for (const [index, name] of ['a', 'b', 'c', 'd', 'e'].entries()) leases.take(name, index)
   leases.take('a', 10)
   const old = leases.find('b')?.ip4
-  const fresh = leases.take('new', 11, new Set(['a', 'c']))
+  const fresh = leases.take('new', 11, { inUse: new Set(['a', 'c']) })
   t.ok(old !== undefined && fresh.ip4?.equals(old))
   t.equal(leases.find('b'), undefined)
   const all = new Set(['a', 'c', 'd', 'e', 'new'])
-  t.throws(() => leases.take('more', 12, all), { code: 'LimitsExceeded' })
+  t.throws(() => leases.take('more', 12, { inUse: all }), { code: 'LimitsExceeded' })
   t.end()
 })
 
