@@ -22,6 +22,7 @@ import { OtherFirewalls } from './network/other-firewalls.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
 import { MountDirectory } from './machine/mount-directory.ts'
+import { Addresses } from './machine/addresses.ts'
 import { OSReleases } from './machine/os-release.ts'
 import { RootMounts } from './machine/root-mounts.ts'
 import { StateDirectory } from './machine/state-file.ts'
@@ -37,6 +38,7 @@ export class Manager {
   readonly network = new NetworkNamespace()
   readonly workers = new NamespaceWorkers()
   readonly osReleases: OSReleases
+  readonly addresses: Addresses
   readonly copies = copyThreads()
   readonly operations = new Operations()
   readonly mounts: RootMounts
@@ -66,6 +68,7 @@ export class Manager {
     this.#state = new StateDirectory(instance.stateDirectory)
     this.machines = new Machines(systemd, this.#state, instance.unitOf)
     this.osReleases = new OSReleases(this.machines, this.workers)
+    this.addresses = new Addresses(this.machines, this.network)
     this.mounts = new RootMounts({
       machines: this.machines,
       images: new ImageMounts(this.images),

@@ -2,14 +2,11 @@ import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
 import { parse } from './env-file.ts'
 import { readFileInside } from './inside-file.ts'
-import { dupFd } from './libc.ts'
 import type { Place } from './namespace-jobs.ts'
 import { lookFor, type Sight } from './sight.ts'
 
 /** More than any distribution's by a factor of hundreds. */
 export const OS_RELEASE_LIMIT = 1024 * 1024
-/** What is worth keeping in memory, as a machine's root decides how big its file is. */
-const KEPT_LIMIT = 16 * 1024
 
 /** Where os-release(5) is, below a root directory; the first that exists counts. */
 const OS_RELEASE_FILES = ['etc/os-release', 'usr/lib/os-release'] as const
@@ -18,7 +15,7 @@ const OS_RELEASE_FILES = ['etc/os-release', 'usr/lib/os-release'] as const
 export interface OSRelease {
   /** The assignments, in the order of the file. */
   readonly fields: readonly (readonly [string, string])[]
-  /** What it can be known by again; undefined for what is not worth keeping. */
+  /** What it can be known by again; undefined where it cannot. */
   readonly sight: Sight | undefined
 }
 
@@ -26,10 +23,10 @@ export interface OSRelease {
 export function readOSRelease(place: Place, { keep }: { keep: boolean }): OSRelease {
   const { rootFd } = place
   // Seen before it is read, lest a change in between is missed.
-  const seen = keep ? lookFor(rootFd, OS_RELEASE_FILES) : undefined
+  const sight = keep ? lookFor(rootFd, OS_RELEASE_FILES) : undefined
+  for (const { fd } of sight?.seen ?? []) place.give(fd)
   const text = firstOf((path) => readFileInside(rootFd, path, OS_RELEASE_LIMIT))
-  const isKept = seen !== undefined && text.length <= KEPT_LIMIT
-  return { fields: parseOSRelease(text), sight: isKept ? { root: place.give(dupFd(rootFd)), seen } : undefined }
+  return { fields: parseOSRelease(text), sight }
 }
 
 /** The assignments of an os-release(5). Throws EBADMSG for what is no text: a zero byte cannot be told to anybody. */

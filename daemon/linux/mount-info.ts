@@ -3,6 +3,8 @@ import { readProcFile } from './proc-file.ts'
 /** One mount of a namespace, see proc_pid_mountinfo(5). */
 export interface MountEntry {
   readonly id: number
+  /** The numbers of its device, such as `8:1`. */
+  readonly device: string
   readonly mountPoint: string
   readonly readOnly: boolean
   /** Its type, such as `ext4`. */
@@ -21,11 +23,11 @@ export function readMounts(): MountEntry[] {
 export function parseMountInfo(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
     const [before = '', after = ''] = line.split(' - ')
-    const [id = '', , , , mountPoint, options] = before.split(' ')
+    const [id = '', , device = '', , mountPoint, options] = before.split(' ')
     const [fileSystem] = after.split(' ')
     if (mountPoint === undefined || options === undefined || fileSystem === undefined) return []
     const readOnly = options.split(',').includes('ro')
-    return [{ id: Number(id), mountPoint: unescape(mountPoint), readOnly, fileSystem }]
+    return [{ id: Number(id), device, mountPoint: unescape(mountPoint), readOnly, fileSystem }]
   })
 }
 

@@ -17,7 +17,6 @@ const RESOLVE_NO_XDEV = 0x01
 const RESOLVE_NO_MAGICLINKS = 0x02
 const RESOLVE_NO_SYMLINKS = 0x04
 const RESOLVE_IN_ROOT = 0x10
-const RESOLVE_CACHED = 0x20
 const MOST_ATTEMPTS = 64
 
 /**
@@ -33,13 +32,7 @@ export function openat2(directory: number, path: string, flags: number): number 
   }
 }
 
-/** The same, but from the kernel's cache of names alone. Throws EAGAIN for what is not in there, EINVAL before Linux 5.12. */
-export function openat2Cached(directory: number, path: string, flags: number): number {
-  const resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT | RESOLVE_CACHED
-  return checked(open({ directory, name: nameOf(path) }, flags, resolve), 'openat2', path)
-}
-
-/** Opens what is on the same mount as the directory, and no link. Throws EXDEV for a mount point. */
+/** Opens what is on the same mount as the directory, and no link but as O_PATH with O_NOFOLLOW. Throws EXDEV for a mount point. */
 export function openOnSameMount(entry: Entry, flags: number): number {
   return checked(open(entry, flags, RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS), 'openat2')
 }

@@ -4,9 +4,16 @@ import { read } from './file-at.ts'
 import { checked, closeFd, declare } from './libc.ts'
 
 const open = declare<(path: string, flags: number) => number>('open', 'int', ['str', 'int'])
+const readlink = declare<(path: string, into: Buffer, size: number) => number>('readlink', 'long', [
+  'str',
+  'void *',
+  'size_t'
+])
 
 const O_RDONLY_CLOEXEC = 0x80000
 const FIRST_SIZE = 64 * 1024
+/** PATH_MAX, which no link below /proc is longer than. */
+const link = Buffer.alloc(4096)
 
 /** What is read last goes here; of most files all is, and few are ever bigger. */
 let scratch: Buffer | undefined
@@ -34,4 +41,9 @@ export function readOpenProcFile(fd: number, limit: number): string {
     if (more === 0) return buffer.toString('utf8', 0, length)
     if (length === buffer.length) buffer = Buffer.concat([buffer], 2 * length)
   }
+}
+
+/** Where a link below /proc leads, as the kernel says; its bytes are taken for characters. Throws SystemError. */
+export function readProcLink(path: string): string {
+  return link.toString('latin1', 0, checked(readlink(path, link, link.length), 'readlink', path))
 }

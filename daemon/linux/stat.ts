@@ -43,6 +43,7 @@ const IMMUTABLE = 0x10
 const READ_ONLY = 1
 const FLAGS_OF_STATFS = 80
 const AT_EMPTY_PATH = 0x1000
+const AT_STATX_DONT_SYNC = 0x4000
 const NO_NAME = Buffer.alloc(1)
 /** The kernel's clock for time stamps stands still for a while, the stamps of FAT and of old ext file systems for seconds. */
 const CLOCK_TICK_US = 20_000n
@@ -79,6 +80,11 @@ export class FileStatus {
   /** Looks at an open file; O_PATH will do. */
   readOpen(fd: number): void {
     checked(statx(fd, NO_NAME, AT_EMPTY_PATH, STATX_MASK, this.raw), 'statx')
+  }
+
+  /** The same as far as it is known: a file system whose files are elsewhere is to ask nobody. */
+  readKnown(fd: number): void {
+    checked(statx(fd, NO_NAME, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MASK, this.raw), 'statx')
   }
 
   /** Whether a file that changes after `now` (microseconds since 1970), or later, gets another time stamp for that. */

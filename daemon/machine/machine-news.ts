@@ -2,7 +2,7 @@ import { log } from '../base/log.ts'
 import { AddressWatch, openAddressSocket } from '../linux/address-watch.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import type { InterfaceAddress } from '../linux/rtnetlink.ts'
-import { addressesOf } from './addresses.ts'
+import type { Addresses } from './addresses.ts'
 import type { Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 
@@ -16,21 +16,29 @@ export interface News {
   readonly addresses: readonly InterfaceAddress[] | undefined
 }
 
+/** What the news are of. */
+interface Sources {
+  readonly machines: Machines
+  readonly network: NetworkNamespace
+  readonly addresses: Addresses
+}
+
 /** Follows machines for one listener: all, or the one of a name. Begins with those that are there. */
 export class MachineNews {
   readonly #machines: Machines
   readonly #network: NetworkNamespace
+  readonly #known: Addresses
   readonly #tell: (news: News) => void
   readonly #wanted: (machine: Machine) => boolean
   readonly #watches = new Map<Machine, { watch: AddressWatch; last: string }>()
 
   constructor(
-    machines: Machines,
-    network: NetworkNamespace,
+    { machines, network, addresses }: Sources,
     { name, tell }: { readonly name: string | undefined; readonly tell: (news: News) => void }
   ) {
     this.#machines = machines
     this.#network = network
+    this.#known = addresses
     this.#tell = tell
     this.#wanted = (machine) => name === undefined || machine.name === name
     for (const machine of machines.all()) this.#begin('present', machine)
@@ -93,9 +101,9 @@ export class MachineNews {
     this.#tell({ kind: 'addresses', machine, addresses })
   }
 
-  #addresses(machine: Machine): InterfaceAddress[] | undefined {
+  #addresses(machine: Machine): readonly InterfaceAddress[] | undefined {
     try {
-      return addressesOf(machine, this.#network)
+      return this.#known.of(machine)
     } catch {
       return undefined
     }

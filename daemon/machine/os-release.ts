@@ -1,15 +1,17 @@
 import { explain } from '../base/errors.ts'
 import { readFileBounded } from '../linux/file.ts'
 import { firstOf, OS_RELEASE_LIMIT, parseOSRelease, type OSRelease } from '../linux/jobs-os-release.ts'
-import { closeFd } from '../linux/libc.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import type { PidRef } from '../linux/process.ts'
-import { isUnchanged } from '../linux/sight.ts'
+import { closeSight, isUnchanged } from '../linux/sight.ts'
 import { Standpoint } from '../linux/standpoint.ts'
 import { leaderOfContainer, type Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 
 type Fields = OSRelease['fields']
+
+/** In characters: what is worth keeping in memory, as a machine's root decides how big its file is. */
+const KEPT_LIMIT = 16 * 1024
 
 /**
  * Reads the os-release(5) of machines (spec/dbus.md 7.3). Reading is for a thread, as a file system in there may never answer,
@@ -77,10 +79,12 @@ class Memory {
     return this.#standpoint !== undefined
   }
 
-  /** Remembers what can be remembered; the descriptor in it is ours from here on. */
+  /** Remembers what can be remembered; the descriptors in it are ours from here on. */
   keep(release: OSRelease): void {
     this.#release = release
-    if (this.#standpoint === undefined || release.sight === undefined) this[Symbol.dispose]()
+    const { sight } = release
+    if (sight === undefined || isBig(release.fields) || this.#standpoint?.isWaitless(sight.mount) !== true)
+      this[Symbol.dispose]()
   }
 
   /** What was read, while it is known to be so still. */
@@ -92,9 +96,13 @@ class Memory {
 
   [Symbol.dispose](): void {
     this.#standpoint?.[Symbol.dispose]()
-    if (this.#release?.sight !== undefined) closeFd(this.#release.sight.root)
+    if (this.#release?.sight !== undefined) closeSight(this.#release.sight)
     this.#standpoint = this.#release = undefined
   }
+}
+
+function isBig(fields: Fields): boolean {
+  return fields.reduce((length, [name, value]) => length + name.length + value.length, 0) > KEPT_LIMIT
 }
 
 function readOfHost(): [string, string][] {

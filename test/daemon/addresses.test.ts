@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import t from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
@@ -104,6 +105,62 @@ t.test('names of machines are resolved by nss-mymachines', (t) => {
 t.test('machinectl shows them', async (t) => {
   t.match(await client.output('machinectl', 'list', '--no-legend'), /^veiled .* 192\.0\.2\.1/m)
   t.match(await client.output('machinectl', 'status', 'veiled'), /Address: 192\.0\.2\.1\n[ \t]+192\.0\.2\.2\n/)
+})
+
+/** The sockets that the daemon has open. */
+async function sockets(): Promise<string> {
+  const pid = await client.output('systemctl', 'show', '-P', 'MainPID', 'systemd-machined.service')
+  return client.output('sh', '-c', 'readlink "/proc/$0/fd"/* | grep ^socket: | sort', pid)
+}
+
+async function addressesOf(name: string): Promise<string> {
+  return (await client.call('GetMachineAddresses', 's', name)).stdout
+}
+
+const CHANGES = [
+  { change: 'address add 192.0.2.77/24 dev host0', reply: 'a(iay) 9 2 4 192 0 2 1 ' },
+  { change: 'address change 192.0.2.77/24 dev host0 preferred_lft 0', reply: 'a(iay) 8 2 4 192 0 2 1 ' },
+  { change: 'link set extra0 name extra2', reply: 'a(iay) 8 2 4 192 0 2 1 ' },
+  { change: 'address del 2001:db8::2/64 dev host0', reply: 'a(iay) 7 2 4 192 0 2 1 ' },
+  { change: 'link del extra1', reply: 'a(iay) 5 2 4 192 0 2 1 ' },
+  { change: 'link set host0 down', reply: 'a(iay) 3 2 4 192 0 2 1 ' },
+  { change: 'address flush dev host0', reply: 'a(iay) 0' }
+]
+
+t.test('what is known of addresses is asked for again when one changes', async (t) => {
+  await addressesOf('veiled')
+  const before = await sockets()
+  await addressesOf('veiled')
+  t.equal(await sockets(), before, 'nothing has changed')
+  const enter = ['nsenter', '--net', '--target', await client.leader('veiled'), 'ip']
+  for (const { change, reply } of CHANGES) {
+    await host.run([...enter, ...change.split(' ')])
+    t.equal((await addressesOf('veiled')).slice(0, reply.length), reply, change)
+  }
+  t.not(await sockets(), before)
+})
+
+t.test('a leader that goes to another network has the addresses of that', async (t) => {
+  const script = `import os, sys
+sys.stdin.readline()
+os.setns(os.open(sys.argv[1], os.O_RDONLY), 0x40000000)
+print("there", flush=True)
+sys.stdin.read()`
+  const plain = await client.leader('plain')
+  const argv = ['unshare', '--net', 'python3', '-c', script, `/proc/${plain}/ns/net`]
+  const leader = host.spawn(['systemd-run', '-q', '--pipe', '--collect', '--unit=wandering', ...argv])
+  t.teardown(() => leader.kill('SIGKILL'))
+  const pid = async (): Promise<string> => client.output('systemctl', 'show', '-P', 'MainPID', 'wandering.service')
+  await host.waitFor(async () => {
+    const comm = await host.run(['cat', `/proc/${await pid()}/comm`], { reject: false })
+    return comm.stdout === 'python3'
+  }, 'the leader')
+  t.equal((await client.register('wandering', await pid())).stderr, '')
+  t.equal(await addressesOf('wandering'), 'a(iay) 0')
+  leader.stdin.write('go\n')
+  await once(leader.stdout, 'data')
+  t.equal(await addressesOf('wandering'), await addressesOf('plain'))
+  t.match(await addressesOf('wandering'), /^a\(iay\) 8 /)
 })
 
 t.test('many calls leave the daemon in its own network and without more descriptors', async (t) => {

@@ -40,45 +40,56 @@ async function inside(name: string, script: string): Promise<void> {
   await host.run(['nsenter', '--all', '--root', '--wd', '--setuid=0', '--setgid=0', ...target, 'sh', '-euc', script])
 }
 
-async function startContainer(t: Test, name: string): Promise<void> {
-  await host.startContainer(name, ['-U'])
+/** What is on another mount than the root directory is told, but not remembered. */
+const CHANGES: readonly { script: string; id: string; isKept?: boolean }[] = [
+  { script: 'echo ID=a >/usr/lib/os-release', id: 'a' },
+  { script: 'echo ID=b >/usr/lib/os-release', id: 'b' },
+  { script: 'echo ID=c >/run/file; mount --bind /run/file /usr/lib/os-release', id: 'c', isKept: false },
+  { script: 'umount /usr/lib/os-release', id: 'b' },
+  { script: 'mount -t tmpfs over /etc; echo ID=d >/etc/os-release', id: 'd', isKept: false },
+  { script: 'umount /etc', id: 'b' },
+  { script: 'rm /etc/os-release; echo ID=e >/etc/os-release', id: 'e' },
+  {
+    script: 'mkdir -p /new/lib; echo ID=f >/new/lib/os-release; rm /etc/os-release; mount --bind /new /usr',
+    id: 'f',
+    isKept: false
+  }
+]
+
+async function startContainer(t: Test, name: string, options = ['-U']): Promise<void> {
+  await host.startContainer(name, options)
   t.teardown(async () => {
     await host.run(['machinectl', 'kill', '--signal=KILL', name])
     await client.waitTillGone(name)
   })
 }
 
-t.test('a file that is what it was is not read again, and no thread is asked', async (t) => {
-  await startContainer(t, 'quiet')
-  const first = await osRelease('quiet')
-  await host.waitFor(async () => {
-    const before = await sleeps()
-    for (let turn = 0; turn < 30; turn++) t.equal(await osRelease('quiet'), first)
-    return (await sleeps()) < before + 30
-  }, 'calls that no thread is asked for')
-})
+const KINDS = [
+  { what: 'with users of its own', name: 'veiled', options: ['-U'] },
+  { what: 'with those of the host', name: 'plain', options: [] }
+]
 
-t.test('whatever changes is told at once', async (t) => {
-  await startContainer(t, 'lively')
-  const one = (id: string): string => `a{ss} 1 "ID" "${id}"`
-  const usual = await osRelease('lively')
-  const changes = [
-    ['echo ID=a >/usr/lib/os-release', one('a')],
-    ['echo ID=b >/usr/lib/os-release', one('b')],
-    ['echo ID=c >/run/file; mount --bind /run/file /usr/lib/os-release', one('c')],
-    ['umount /usr/lib/os-release', one('b')],
-    ['mount -t tmpfs over /etc; echo ID=d >/etc/os-release', one('d')],
-    ['umount /etc', one('b')],
-    ['rm /etc/os-release; echo ID=e >/etc/os-release', one('e')],
-    ['mkdir -p /new/lib; echo ID=f >/new/lib/os-release; rm /etc/os-release; mount --bind /new /usr', one('f')]
-  ] as const
-  t.match(usual, 'PRETTY_NAME')
-  for (const [script, answer] of changes) {
-    await inside('lively', script)
-    t.equal(await osRelease('lively'), answer, script)
-    await untilRemembered('lively')
-  }
-})
+for (const { what, name, options } of KINDS) {
+  t.test(`a file that is what it was is not read again, and no thread is asked: a container ${what}`, async (t) => {
+    await startContainer(t, name, options)
+    const first = await osRelease(name)
+    await host.waitFor(async () => {
+      const before = await sleeps()
+      for (let turn = 0; turn < 30; turn++) t.equal(await osRelease(name), first)
+      return (await sleeps()) < before + 30
+    }, 'calls that no thread is asked for')
+  })
+
+  t.test(`whatever changes is told at once: a container ${what}`, async (t) => {
+    await startContainer(t, name, options)
+    t.match(await osRelease(name), 'PRETTY_NAME')
+    for (const { script, id, isKept = true } of CHANGES) {
+      await inside(name, script)
+      t.equal(await osRelease(name), `a{ss} 1 "ID" "${id}"`, script)
+      if (isKept) await untilRemembered(name)
+    }
+  })
+}
 
 /** Runs the lines of Python that it reads, in namespaces of its own, and says when each is done. */
 const obedient = `
@@ -96,12 +107,12 @@ for line in sys.stdin:
 
 const STEPS: readonly { what: string; step: string; id: string }[] = [
   { what: 'is chrooted', step: 'os.chroot("/srv")', id: 'a' },
+  { what: 'has pivoted its root', step: 'mount("/next", "c"); libc.pivot_root(b"/next", b"/next/old")', id: 'c' },
   {
     what: 'has mounts of its own',
     step: 'libc.unshare(0x20000); mount("/etc", ""); os.rename("/etc/etc/os-release", "/etc/os-release")',
     id: ''
-  },
-  { what: 'has pivoted its root', step: 'mount("/next", "c"); libc.pivot_root(b"/next", b"/next/old")', id: 'c' }
+  }
 ]
 
 t.test('a leader that goes somewhere else has another file', async (t) => {
@@ -115,6 +126,7 @@ t.test('a leader that goes somewhere else has another file', async (t) => {
   t.equal((await client.register('wandering', pid)).stderr, '')
   t.match(await osRelease('wandering'), 'PRETTY_NAME')
   for (const { what, step, id } of STEPS) {
+    // Before each, as what is read next has to be a change of what is remembered.
     await untilRemembered('wandering')
     leader.stdin.write(`${step}\n`)
     t.equal((await lines.next()).value, 'done')

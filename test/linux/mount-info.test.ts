@@ -9,8 +9,8 @@ t.test('mounts are read, with names as they are', (t) => {
     ''
   ].join('\n')
   t.strictSame(parseMountInfo(text), [
-    { id: 22, mountPoint: '/', readOnly: false, fileSystem: 'ext4' },
-    { id: 30, mountPoint: '/run/a b\\ü\n', readOnly: true, fileSystem: 'tmpfs' }
+    { id: 22, device: '0:20', mountPoint: '/', readOnly: false, fileSystem: 'ext4' },
+    { id: 30, device: '0:33', mountPoint: '/run/a b\\ü\n', readOnly: true, fileSystem: 'tmpfs' }
   ])
   t.match(readMounts()[0], { id: Number, mountPoint: /^\// })
   t.end()

@@ -22,8 +22,8 @@ function makeRoot(t: Test, content: Parameters<Test['testdir']>[0]): { path: str
 /** What is seen when the last change is long enough ago. */
 async function seeSettled(root: number): Promise<Sight> {
   for (;;) {
-    const seen = lookFor(root, PATHS)
-    if (seen !== undefined) return { root, seen }
+    const sight = lookFor(root, PATHS)
+    if (sight !== undefined) return sight
     await sleep(50)
   }
 }
@@ -123,8 +123,20 @@ t.test('what has just been changed is not yet seen, nor a file that is somewhere
   })
   const nothing = makeRoot(t, { etc: { file: { directory: '' } }, usr: { lib: {} } })
   const nowhere = makeRoot(t, { etc: { file: t.fixture('symlink', 'nowhere') }, usr: { lib: { file: 'first' } } })
+  const roundabout = makeRoot(t, {
+    etc: { file: t.fixture('symlink', '../way/../usr/lib/file') },
+    way: {},
+    usr: { lib: { file: 'first' } }
+  })
+  const linked = makeRoot(t, {
+    etc: t.fixture('symlink', 'real'),
+    real: { file: 'own' },
+    usr: { lib: { file: 'first' } }
+  })
   await seeSettled(makeRoot(t, usual(t)).root)
   t.equal(lookFor(elsewhere.root, PATHS), undefined)
   t.equal(lookFor(nothing.root, PATHS), undefined)
+  t.equal(lookFor(roundabout.root, PATHS), undefined, 'what the link leads through could change')
+  t.equal(lookFor(linked.root, PATHS), undefined, 'so could a link on the way')
   t.equal(lookFor(nowhere.root, PATHS), undefined, 'there can be something where the link leads to')
 })

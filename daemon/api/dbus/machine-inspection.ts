@@ -1,4 +1,3 @@
-import { addressesOf } from '../../machine/addresses.ts'
 import { openRootDirectoryOf } from '../../machine/root-directory.ts'
 import { reachInRule, type MachineTarget } from '../machine-access.ts'
 import { method } from './table.ts'
@@ -11,10 +10,9 @@ export const getAddresses = method({
   out: { addresses: 'a(iay)' },
   access: 'anyone',
   run: ({ manager, machine }: MachineTarget) => [
-    addressesOf(machine, manager.network).map(({ family, address }): [number, Buffer] => [
-      family === 'ipv4' ? AF_INET : AF_INET6,
-      address
-    ])
+    manager.addresses
+      .of(machine)
+      .map(({ family, address }): [number, Buffer] => [family === 'ipv4' ? AF_INET : AF_INET6, address])
   ]
 })
 

@@ -31,8 +31,7 @@ const topics: Readonly<Record<string, (subscriber: Subscriber, ready: () => void
 }
 
 function followMachines({ manager, name, tell }: Subscriber, ready: () => void): () => void {
-  const { machines, network } = manager
-  const news = new MachineNews(machines, network, {
+  const news = new MachineNews(manager, {
     name,
     tell: (one) => {
       tell(one.kind, describeMachine(one))

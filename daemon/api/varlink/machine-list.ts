@@ -1,6 +1,5 @@
 import { isSystemError, MachinedError } from '../../base/errors.ts'
 import type { PidRef } from '../../linux/process.ts'
-import { addressesOf } from '../../machine/addresses.ts'
 import { uidShiftOf } from '../../machine/id-mapping.ts'
 import { NO_VSOCK_CID, type Machine } from '../../machine/machine.ts'
 import type { Manager } from '../../manager.ts'
@@ -116,14 +115,14 @@ async function metadataOf(machine: Machine, manager: Manager, wanted: string): P
     throw new VarlinkError('io.systemd.Machine.NotAvailable')
   }
   return {
-    addresses: await gather(() => addresses(machine, manager)),
+    addresses: await gather(() => addressesOf(machine, manager)),
     OSRelease: await gather(() => osRelease(machine, manager)),
     UIDShift: await gather(() => uidShift(machine))
   }
 }
 
-function addresses(machine: Machine, { network }: Manager): Output[] | undefined {
-  const found = addressesOf(machine, network).map(({ interfaceIndex, family, address: bytes }) => ({
+function addressesOf(machine: Machine, { addresses }: Manager): Output[] | undefined {
+  const found = addresses.of(machine).map(({ interfaceIndex, family, address: bytes }) => ({
     ifindex: interfaceIndex === 0 ? undefined : interfaceIndex,
     family: family === 'ipv4' ? AF_INET : AF_INET6,
     address: [...bytes]

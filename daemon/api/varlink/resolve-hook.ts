@@ -1,4 +1,3 @@
-import { addressesOf } from '../../machine/addresses.ts'
 import type { Machine } from '../../machine/machine.ts'
 import type { Manager } from '../../manager.ts'
 import { addressRecord, TYPE_A, TYPE_AAAA } from './dns-record.ts'
@@ -54,7 +53,8 @@ function lookUp(manager: Manager, key: Key): Output[] | undefined {
   if (machine === undefined) return undefined
   if (key.class !== CLASS_IN || (key.type !== TYPE_A && key.type !== TYPE_AAAA)) return []
   const family = key.type === TYPE_A ? 'ipv4' : 'ipv6'
-  return addressesOf(machine, manager.network)
+  return manager.addresses
+    .of(machine)
     .filter((address) => address.family === family)
     .map((address) => addressRecord(key.name.replace(/\.$/, ''), address.address))
 }
