@@ -46,6 +46,7 @@ Subnet4=10.200.7.0/24
 Pool4=10.0.0.0/8 172.30.0.0/15
 Prefix4=26
 Subnet6=off
+Gateway=last
 DynamicRange=100-110
 MTU=9000
 Masquerade=ipv4
@@ -69,6 +70,7 @@ LocalhostForward=no
     bridge: 'br.7',
     prefix4: 26,
     subnet6: 'off',
+    gateway: 'last',
     dynamicRange: [100, 110],
     mtu: 9000,
     masquerade: 'ipv4',

@@ -23,6 +23,8 @@ export interface Route {
   readonly destination: Prefix | undefined
   /** Index of the interface it leaves by, 0 for none or several. */
   readonly interfaceIndex: number
+  /** The router on the way, if it is one of the same family. */
+  readonly gateway: Buffer | undefined
   /** RTN_*: 1 unicast, 2 local, 3 broadcast, 5 multicast … */
   readonly type: number
 }
@@ -104,7 +106,8 @@ export function parseRoute(body: Buffer): Route[] {
   const length = data.dstLen ?? 0
   const destination = attrs.dst === undefined || length === 0 ? undefined : { address: Buffer.from(attrs.dst), length }
   // The type is the byte at 7 of struct rtmsg; the package gives names or numbers.
-  return [{ destination, interfaceIndex: attrs.oif ?? 0, type: body.readUInt8(7) || RTN_UNICAST }]
+  const gateway = attrs.gateway && Buffer.from(attrs.gateway)
+  return [{ destination, interfaceIndex: attrs.oif ?? 0, gateway, type: body.readUInt8(7) || RTN_UNICAST }]
 }
 
 function formatAddress(data: RouteTypes.Address, attrs: RouteTypes.AddressAttrs): Buffer {

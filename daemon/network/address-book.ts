@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { SharedWork } from '../base/shared-work.ts'
-import { addressAt, formatIp, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
+import { formatIp, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
 import { findLink, macText, type Link } from '../linux/link.ts'
 import { findNeighbour, isAtBridge } from '../linux/neighbour.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { takenNetworks } from './bridge.ts'
 import { LeaseFile } from './lease-file.ts'
-import { Leases, type AddressSpace, type Lease } from './leases.ts'
+import { gatewayOffset, Leases, type AddressSpace, type Lease } from './leases.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { localSubnet, pickSubnet, type Seed } from './subnet.ts'
 
@@ -61,7 +61,7 @@ export class AddressBook {
       return
     }
     log.notice(`${text}; it is ${formatPrefix(subnet4)} from now on`)
-    this.#leases = new Leases({ ...space, subnet4 }, [])
+    this.#leases = new Leases(this.#spaceOf(subnet4))
   }
 
   /** What else has come to use one of the subnets since; undefined for nothing. */
@@ -125,9 +125,16 @@ export class AddressBook {
   #all(socket: RequestSocket): Leases {
     if (this.#leases !== undefined) return this.#leases
     const record = this.#file.load()
-    const { dynamicRange } = this.#config
-    const space = { subnet4: this.#subnet4(socket, record?.subnet4), subnet6: this.#subnet6(), dynamicRange }
+    const space = this.#spaceOf(this.#subnet4(socket, record?.subnet4))
     return (this.#leases = new Leases(space, record?.leases))
+  }
+
+  #spaceOf(subnet4: Prefix | undefined): AddressSpace {
+    const { dynamicRange, gateway } = this.#config
+    const subnets = { subnet4, subnet6: this.#subnet6() }
+    const offset = gatewayOffset(gateway, subnets)
+    if (offset === undefined) log.warn(`Gateway= is no address of the network, which goes by the first one`)
+    return { ...subnets, gateway: offset ?? 1, dynamicRange }
   }
 
   #subnet4(socket: RequestSocket, chosen: Prefix | undefined): Prefix | undefined {
@@ -159,19 +166,4 @@ export class AddressBook {
 
 function conflictOf(subnet: Prefix, taken: readonly Prefix[]): Prefix | undefined {
   return taken.find((other) => overlap(other, subnet))
-}
-
-/** What a lease means for an interface: its addresses with their networks, and the routers, which are ours. */
-export function placesOf(
-  lease: Lease,
-  { subnet4, subnet6 }: AddressSpace
-): { addresses: Prefix[]; gateways: Buffer[] } {
-  const pairs = [
-    [lease.ip4, subnet4],
-    [lease.ip6, subnet6]
-  ] as const
-  return {
-    addresses: pairs.flatMap(([address, subnet]) => (address && subnet ? [{ address, length: subnet.length }] : [])),
-    gateways: pairs.flatMap(([address, subnet]) => (address && subnet ? [addressAt(subnet, 1)] : []))
-  }
 }

@@ -1,4 +1,4 @@
-import { addressAt, formatPrefix, type Prefix } from '../base/prefix.ts'
+import { formatPrefix, type Prefix } from '../base/prefix.ts'
 import { changeLink, createBridge, deleteLink, findLink, listLinks, type Link } from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { addAddress, listAddresses, listRoutes, removeAddress } from '../linux/route.ts'
@@ -18,7 +18,8 @@ export interface BridgePlan {
   readonly name: string
   readonly mac: Buffer
   readonly mtu: number
-  readonly subnets: readonly Prefix[]
+  /** With the lengths of their networks. */
+  readonly addresses: readonly Prefix[]
 }
 
 /** The tag of a link of ours, which says what for: `net` or `machine`, and its name. */
@@ -32,7 +33,7 @@ export function isOurs({ group, alias }: Link): boolean {
 }
 
 /**
- * Makes the bridge what the plan says, with the first address of each subnet; what is so already stays. Throws
+ * Makes the bridge what the plan says; what is so already stays. Throws
  * FileExists when the name is somebody else's.
  */
 export function ensureBridge(socket: RequestSocket, plan: BridgePlan): Link {
@@ -45,7 +46,7 @@ export function ensureBridge(socket: RequestSocket, plan: BridgePlan): Link {
   if (!bridge.up || bridge.alias !== alias || bridge.mtu !== plan.mtu) {
     changeLink(socket, bridge, { mtu: plan.mtu, mac: plan.mac, group: OUR_GROUP, alias, noLinkLocal: true })
   }
-  setAddresses(socket, bridge, plan.subnets)
+  setAddresses(socket, bridge, plan.addresses)
   if (!bridge.up) changeLink(socket, bridge, { up: true })
   return findLink(socket, bridge.index) ?? bridge
 }
@@ -55,10 +56,10 @@ function isFresh(bridge: Link, plan: BridgePlan): boolean {
   return bridge.alias === '' && bridge.mac.equals(plan.mac)
 }
 
-function setAddresses(socket: RequestSocket, bridge: Link, subnets: readonly Prefix[]): void {
-  const wanted = subnets.map((subnet): Prefix => ({ address: addressAt(subnet, 1), length: subnet.length }))
+function setAddresses(socket: RequestSocket, bridge: Link, addresses: readonly Prefix[]): void {
+  const wanted = [...addresses]
   // The kernel asks for a neighbour with the address of a packet, if the bridge has it, else with the link-local one.
-  if (subnets.some(({ address }) => address.length === 16)) wanted.push(LINK_LOCAL)
+  if (addresses.some(({ address }) => address.length === 16)) wanted.push(LINK_LOCAL)
   const texts = new Set(wanted.map(formatPrefix))
   const present = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === bridge.index)
   for (const { prefix } of present) {

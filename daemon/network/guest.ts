@@ -1,9 +1,17 @@
-import { formatIp, formatPrefix, type Prefix } from '../base/prefix.ts'
+import { formatIp, formatPrefix, offsetIn, type Prefix } from '../base/prefix.ts'
 import { changeLink, findLink, listLinks, type Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
-import { addAddress, addDefaultRoute, listAddresses, listRoutes, removeAddress, RTN_UNICAST } from '../linux/route.ts'
+import {
+  addAddress,
+  addDefaultRoute,
+  listAddresses,
+  listRoutes,
+  removeAddress,
+  RTN_UNICAST,
+  type Route
+} from '../linux/route.ts'
 import { setSysctl } from '../linux/sysctl.ts'
 import type { GuestFile } from '../linux/jobs-write-files.ts'
 
@@ -52,10 +60,16 @@ export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, p
     const waysOut = listRoutes(socket).filter(
       ({ destination, type }) => destination === undefined && type === RTN_UNICAST
     )
-    if (waysOut.length < plan.gateways.length) return false
+    if (waysOut.length < plan.gateways.length || waysOut.some((route) => isStale(route, plan))) return false
     return plan.addresses.every((prefix) => present.has(formatPrefix(prefix)))
   })
   return found === true
+}
+
+/** Whether a way out leads to what was the host's address in the network and is not any more. */
+function isStale({ gateway }: Route, { addresses, gateways }: GuestPlan): boolean {
+  if (gateway === undefined || gateways.some((present) => present.equals(gateway))) return false
+  return addresses.some((prefix) => offsetIn(prefix, gateway) !== undefined)
 }
 
 function addressesOf(socket: RequestSocket, { index }: Link): string[] {

@@ -24,7 +24,46 @@ export interface Lease {
 export interface AddressSpace {
   readonly subnet4: Prefix | undefined
   readonly subnet6: Prefix | undefined
+  /** How far into each subnet the address is that is the host's. */
+  readonly gateway: number
   readonly dynamicRange: readonly [first: number, last: number]
+}
+
+/** How many addresses a network has by which machines are numbered. */
+function sizeOf(subnet4: Prefix | undefined): number {
+  return 2 ** (32 - (subnet4?.length ?? LENGTH_WITHOUT_IPV4))
+}
+
+/** How far into the subnets the host's address is, by what is configured; undefined for an address that is in neither. */
+export function gatewayOffset(
+  gateway: 'first' | 'last' | Buffer,
+  { subnet4, subnet6 }: Pick<AddressSpace, 'subnet4' | 'subnet6'>
+): number | undefined {
+  const last = sizeOf(subnet4) - 2
+  if (typeof gateway === 'string') return gateway === 'first' ? 1 : last
+  const [offset] = [subnet4, subnet6].flatMap((subnet) => (subnet && offsetIn(subnet, gateway)) ?? [])
+  return offset !== undefined && offset > 0n && offset <= BigInt(last) ? Number(offset) : undefined
+}
+
+/** The host's own addresses in a network. */
+export function gatewaysOf({ subnet4, subnet6, gateway }: AddressSpace): Prefix[] {
+  const subnets = [subnet4, subnet6].filter((subnet) => subnet !== undefined)
+  return subnets.map((subnet) => ({ address: addressAt(subnet, gateway), length: subnet.length }))
+}
+
+/** What a lease means for an interface: its addresses with their networks, and the routers, which are ours. */
+export function placesOf(
+  lease: Pick<Lease, 'ip4' | 'ip6'>,
+  { subnet4, subnet6, gateway }: AddressSpace
+): { addresses: Prefix[]; gateways: Buffer[] } {
+  const pairs = [
+    [lease.ip4, subnet4],
+    [lease.ip6, subnet6]
+  ] as const
+  return {
+    addresses: pairs.flatMap(([address, subnet]) => (address && subnet ? [{ address, length: subnet.length }] : [])),
+    gateways: pairs.flatMap(([address, subnet]) => (address && subnet ? [addressAt(subnet, gateway)] : []))
+  }
 }
 
 /** What keeps addresses from a name that has none yet. */
@@ -101,20 +140,19 @@ export class Leases {
     return { name, ...this.#addressesAt(offset), mac: '', firstSeen: now, lastSeen: now, fixed: false }
   }
 
-  #size(): number {
-    const length = this.space.subnet4?.length ?? LENGTH_WITHOUT_IPV4
-    return 2 ** (32 - length)
+  /** Whether a machine may have the address so far into the subnet: not the network's, the host's nor the broadcast address. */
+  #isHost(offset: bigint | undefined, size: number): boolean {
+    return offset !== undefined && offset > 0n && offset < BigInt(size - 1) && offset !== BigInt(this.space.gateway)
   }
 
-  /** Whether machines may have the address so far into the subnet: not the first, which is ours, nor the broadcast address. */
   #isForNames(offset: number): boolean {
     const [first, last] = this.space.dynamicRange
     const byte = offset % 256
-    return offset >= 2 && offset < this.#size() - 1 && (byte < first || byte > last)
+    return this.#isHost(BigInt(offset), sizeOf(this.space.subnet4)) && (byte < first || byte > last)
   }
 
   #freeOffset(name: string, isTaken: (ip: Buffer) => boolean): number | undefined {
-    const size = this.#size()
+    const size = sizeOf(this.space.subnet4)
     const used = new Set(this.all().flatMap((lease) => this.#offsetsOf(lease)))
     const start = Number(siphash24(ADDRESS_KEY, Buffer.from(name)) % BigInt(size))
     for (let step = 0; step < size; step++) {
@@ -153,14 +191,12 @@ export class Leases {
   #fits({ ip4, ip6 }: Pick<Lease, 'ip4' | 'ip6'>): boolean {
     const { subnet4, subnet6 } = this.space
     if ((ip4 === undefined) !== (subnet4 === undefined) || (ip6 === undefined) !== (subnet6 === undefined)) return false
-    const inside4 = subnet4 === undefined || ip4 === undefined || isHost(offsetIn(subnet4, ip4), this.#size())
-    const inside6 = subnet6 === undefined || ip6 === undefined || (offsetIn(subnet6, ip6) ?? 0n) >= 2n
+    const isInside = (subnet: Prefix | undefined, ip: Buffer | undefined, size: number): boolean =>
+      subnet === undefined || ip === undefined || this.#isHost(offsetIn(subnet, ip), size)
+    const inside4 = isInside(subnet4, ip4, sizeOf(subnet4))
+    const inside6 = isInside(subnet6, ip6, 2 ** 64)
     return inside4 && inside6
   }
-}
-
-function isHost(offset: bigint | undefined, size: number): boolean {
-  return offset !== undefined && offset >= 2n && offset < BigInt(size - 1)
 }
 
 function same(one: Buffer | undefined, other: Buffer | undefined): boolean {

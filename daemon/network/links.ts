@@ -5,11 +5,11 @@ import type { NetworkNamespace } from '../linux/namespace.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
-import { placesOf, type AddressBook } from './address-book.ts'
+import type { AddressBook } from './address-book.ts'
 import { ensureBridge, isOurs, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
 import { findGuestLink, injectAddresses, isInjected, networkFile, removeAddresses, type GuestPlan } from './guest.ts'
 import { enableRouting, forgetRouting } from './host-settings.ts'
-import type { Lease } from './leases.ts'
+import { gatewaysOf, placesOf, type Lease } from './leases.ts'
 import type { NetworkMember } from './member.ts'
 import type { NetworkConfig } from './network-config.ts'
 import { findPort, holdPort, joinBridge, tunePort } from './port.ts'
@@ -148,9 +148,8 @@ export class Links {
   #ensureBridge(): Link {
     const { config } = this.#context
     const mtu = config.mtu === 'auto' ? uplinkMtu(this.socket) : config.mtu
-    const { subnet4, subnet6 } = this.#book.space(this.socket)
-    const subnets = [subnet4, subnet6].filter((subnet) => subnet !== undefined)
-    const bridge = ensureBridge(this.socket, { name: config.bridge, mac: bridgeMac(this.#book.seed), mtu, subnets })
+    const addresses = gatewaysOf(this.#book.space(this.socket))
+    const bridge = ensureBridge(this.socket, { name: config.bridge, mac: bridgeMac(this.#book.seed), mtu, addresses })
     enableRouting(config.bridge, config)
     return bridge
   }

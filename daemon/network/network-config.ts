@@ -1,4 +1,4 @@
-import { parsePrefix, type Prefix } from '../base/prefix.ts'
+import { parseIp, parsePrefix, type Prefix } from '../base/prefix.ts'
 
 /** What machined.conf says about networks (networking.md 7.2). */
 export interface NetworkConfig {
@@ -10,6 +10,8 @@ export interface NetworkConfig {
   /** Length of the subnets that are taken from the pool. */
   readonly prefix4: number
   readonly subnet6: 'ula' | 'off' | Prefix
+  /** Which address of each subnet is the host's; one of either family says how far into both. */
+  readonly gateway: 'first' | 'last' | Buffer
   /** Last bytes of the addresses that no machine gets by its name. */
   readonly dynamicRange: readonly [first: number, last: number]
   readonly mtu: 'auto' | number
@@ -50,6 +52,7 @@ export const networkSettings: Readonly<Record<string, Readonly<Record<string, Se
     Pool4: setting('pool4', readPool),
     Prefix4: setting('prefix4', (text) => readNumber(text, 16, 29)),
     Subnet6: setting('subnet6', (text) => oneOf('ula', 'off')(text) ?? readSubnet(text, 16, 64, 64)),
+    Gateway: setting('gateway', (text) => oneOf('first', 'last')(text) ?? parseIp(text)),
     DynamicRange: setting('dynamicRange', readRange),
     MTU: setting('mtu', (text) => oneOf('auto')(text) ?? readNumber(text, 1280, 65_535)),
     Masquerade: setting('masquerade', oneOf('both', 'ipv4', 'ipv6', 'no')),
@@ -74,6 +77,7 @@ export const networkDefaults: NetworkConfig = {
   pool4: ['10.192.0.0/11', '172.30.0.0/15', '192.168.128.0/17'].flatMap((text) => parsePrefix(text) ?? []),
   prefix4: 24,
   subnet6: 'ula',
+  gateway: 'first',
   dynamicRange: [200, 250],
   mtu: 'auto',
   masquerade: 'both',

@@ -69,6 +69,23 @@ t.test('Pool4=, Prefix4= and DynamicRange= say which addresses there are', async
   t.match((await found('[Network]\nPool4=10.50.0.0/16\nPrefix4=28\n')).inside, /inet 10\.50\.\d+\.\d+\/28/)
 })
 
+t.test('Gateway= is the address of the host in both families', async (t) => {
+  const config = '[Network]\nSubnet4=10.99.7.0/24\nSubnet6=fd99::/64\n'
+  for (const [value, last] of Object.entries({
+    first: '1',
+    last: '254',
+    '10.99.7.16': '16',
+    'fd99::10': '16',
+    '10.98.7.16': '1'
+  })) {
+    const { bridge, inside } = await found(`${config}Gateway=${value}\n`)
+    const last6 = Number(last).toString(16)
+    for (const text of [`inet 10.99.7.${last}/24`, `inet6 fd99::${last6}/64`]) t.match(bridge, text, value)
+    for (const text of [`default via 10.99.7.${last} `, `default via fd99::${last6} `]) t.match(inside, text, value)
+  }
+  t.match(await client.output('journalctl', '-u', UNIT, '-o', 'cat'), 'Gateway= is no address of the network')
+})
+
 t.test('a family that is off is nowhere', async (t) => {
   const no6 = await found('[Network]\nSubnet6=off\n')
   t.match(no6.inside, /inet \d/)

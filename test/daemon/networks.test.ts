@@ -226,6 +226,23 @@ t.test('machines reach each other and the host as far as is configured', async (
   t.ok(await peer.ask('192.0.2.1:71'))
 })
 
+t.test('the host may have another address in the network, also while machines run', async (t) => {
+  const [before, others] = [await addresses('c1'), await addresses('c2')]
+  for (const [value, last] of Object.entries({ last: ['.254', '::fe'], first: ['.1', '::1'] })) {
+    await configure(`Gateway=${value}`)
+    const routes = (): Promise<string> => inside('c1', 'sh', '-c', 'ip route show default; ip -6 route show default')
+    const isChanged = async (): Promise<boolean> => {
+      const found = await routes()
+      return last.every((end) => found.includes(`${end} dev host0`))
+    }
+    await host.waitFor(isChanged, `the way out to be that of Gateway=${value}`)
+    t.strictSame([await addresses('c1'), await addresses('c2')], [before, others])
+    await allReach(t)
+  }
+  await host.run(['rm', '/run/systemd/machined.conf.d/test.conf'])
+  await host.run(['systemctl', 'restart', UNIT])
+})
+
 t.test('the command line shows the network', async (t) => {
   const [own4, own6] = await addresses('c1')
   t.match(await client.output('machinedctl', 'network'), /^Bridge: machines0\nManaged: yes\n.*\nIPv4 subnet: \d/)

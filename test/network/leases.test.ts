@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { formatIp, offsetIn, parseIp, parsePrefix, type Prefix } from '../../daemon/base/prefix.ts'
-import { Leases, type AddressSpace, type Lease } from '../../daemon/network/leases.ts'
+import { formatIp, formatPrefix, offsetIn, parseIp, parsePrefix, type Prefix } from '../../daemon/base/prefix.ts'
+import {
+  gatewayOffset,
+  gatewaysOf,
+  Leases,
+  placesOf,
+  type AddressSpace,
+  type Lease
+} from '../../daemon/network/leases.ts'
 
 function prefix(text: string): Prefix {
   const found = parsePrefix(text)
@@ -12,6 +19,7 @@ function prefix(text: string): Prefix {
 const space: AddressSpace = {
   subnet4: prefix('10.77.0.0/24'),
   subnet6: prefix('fd77::/64'),
+  gateway: 1,
   dynamicRange: [200, 250]
 }
 const names = fc.uniqueArray(fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/), { maxLength: 150 })
@@ -50,6 +58,29 @@ t.test('a name keeps its address over a restart, and mostly when all is lost', (
   for (const name of ['c1', 'web', 'a-rather-long-name-of-a-machine']) {
     t.equal(shown(new Leases(space).take(name, 1)), shown(new Leases(space).take(name, 9)), name)
   }
+  t.end()
+})
+
+t.test("the address of the host is nobody else's, wherever in the subnet it is", (t) => {
+  const at = (text: string): number | undefined => gatewayOffset(parseIp(text) ?? Buffer.alloc(4), space)
+  t.equal(gatewayOffset('first', space), 1)
+  t.equal(gatewayOffset('last', space), 254)
+  t.strictSame([at('10.77.0.9'), at('fd77::9')], [9, 9])
+  for (const text of ['10.77.0.0', '10.77.0.255', '10.78.0.1', 'fd77::1:0', 'fd78::1'])
+    t.equal(at(text), undefined, text)
+  const last = { ...space, subnet4: prefix('10.77.0.0/29'), gateway: 6 }
+  t.strictSame(gatewaysOf(last).map(formatPrefix), ['10.77.0.6/29', 'fd77::6/64'])
+  const leases = new Leases(last)
+  const taken = ['a', 'b', 'c', 'd', 'e'].map((name) => formatIp(leases.take(name, 1).ip4 ?? Buffer.alloc(4)))
+  t.strictSame(taken.sort(), ['10.77.0.1', '10.77.0.2', '10.77.0.3', '10.77.0.4', '10.77.0.5'])
+  t.strictSame(placesOf(leases.take('a', 1), last).gateways.map(formatIp), ['10.77.0.6', 'fd77::6'])
+  t.throws(() => leases.fix('a', { ip4: parseIp('10.77.0.6'), ip6: undefined }, 1), { code: 'InvalidArgs' })
+  const before = new Leases(space, leases.all()).all()
+  t.notOk(
+    before.some(({ ip4 }) => ip4?.[3] === 1),
+    'a lease with what has become the address of the host is over'
+  )
+  t.equal(before.length, 4)
   t.end()
 })
 
