@@ -1,9 +1,10 @@
 """A process whose root directory is a FUSE file system with a few files in it; it serves them itself, in a child. Run in a
-mount namespace of its own; prints a line when it is ready. Arguments: where to mount, the options of the mount."""
+mount namespace of its own; prints a line when it is ready. Arguments: where to mount, the options of the mount. With another
+path an overlay of it is mounted there and is the root directory, and what is said of files holds for no time."""
 import errno, os, stat, struct, subprocess, sys
 
 FILES = {"etc": {"os-release": b"ID=fuse\n", "token": b"fuse\n"}, "usr": {}, "proc": {}, "sys": {}, "dev": {}}
-LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 18, 25, 26
+LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 17, 18, 25, 26
 OPENDIR, READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 27, 28, 29, 36, 42
 FOREVER = 1 << 30
 nodes = [None, FILES]
@@ -43,9 +44,11 @@ def answer(opcode, number, data):
         child = node.get(data.rstrip(b"\0").decode())
         if child is None:
             return errno.ENOENT
-        return struct.pack("<4Q2I", number_of(child), 0, FOREVER, FOREVER, 0, 0) + attributes(number_of(child))
+        return struct.pack("<4Q2I", number_of(child), 0, FOREVER, validity, 0, 0) + attributes(number_of(child))
     if opcode == GETATTR:
-        return struct.pack("<QII", FOREVER, 0, 0) + attributes(number)
+        return struct.pack("<QII", validity, 0, 0) + attributes(number)
+    if opcode == STATFS:
+        return struct.pack("<5Q3I28x", 0, 0, 0, 0, 0, 4096, 255, 4096)
     if opcode in (OPEN, OPENDIR):
         return struct.pack("<QII", 0, 0, 0)
     if opcode in (READ, READDIR):
@@ -65,7 +68,8 @@ def serve(fuse):
         os.write(fuse, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
 
 
-point, options = sys.argv[1:]
+point, options, *overlay = sys.argv[1:]
+validity = 0 if overlay else FOREVER
 fuse = os.open("/dev/fuse", os.O_RDWR)
 common = f"fd={fuse},rootmode=40000,user_id=0,group_id=0"
 subprocess.run(["mount", "-i", "-t", "fuse", "-o", f"{common},{options}", "fuse", point], check=True, pass_fds=[fuse])
@@ -74,7 +78,10 @@ if os.fork() == 0:
         serve(fuse)
     except OSError:
         os._exit(0)
-os.chroot(point)
+for top in overlay:
+    lower = f"lowerdir={point}:/mnt"
+    subprocess.run(["mount", "-t", "overlay", "-o", lower, "overlay", top], check=True)
+os.chroot(*(overlay or [point]))
 os.chdir("/")
 print("ready", flush=True)
 while True:

@@ -1,6 +1,10 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
+import { projectDirectory } from '../host/root.ts'
 import { Client } from './client.ts'
 import { daemonPid, openDescriptors, remembered } from './stress.ts'
 
@@ -132,6 +136,24 @@ t.test('a leader that goes somewhere else has another file', async (t) => {
     t.equal((await lines.next()).value, 'done')
     t.equal(await osRelease('wandering'), `a{ss} 1 "ID" "${id}"`, what)
   }
+})
+
+t.test('a file system that stops to answer below an overlay holds up nobody', async (t) => {
+  await host.writeFile('/root/fuse.py', readFileSync(join(projectDirectory(), 'test/daemon/fuse-machine.py'), 'utf8'))
+  await host.run(['mkdir', '/run/fuse', '/run/overlay'])
+  const apart = ['unshare', '--user', '--map-root-user', '--mount', 'python3', '/root/fuse.py']
+  const unit = ['systemd-run', '-q', '--pipe', '--collect', '--unit=layered']
+  const leader = host.spawn([...unit, ...apart, '/run/fuse', 'rw', '/run/overlay'])
+  t.teardown(async () => {
+    await host.run(['systemctl', 'kill', '--signal=KILL', 'layered.service'])
+    await client.waitTillGone('layered')
+  })
+  await once(leader.stdout, 'data')
+  const pid = await client.output('systemctl', 'show', '-P', 'MainPID', 'layered.service')
+  t.equal((await client.register('layered', pid)).stderr, '')
+  await untilRemembered('layered')
+  await host.run(['sh', '-c', 'kill -STOP $(cat /proc/$0/task/$0/children)', pid])
+  for (let turn = 0; turn < 3; turn++) t.equal(await osRelease('layered'), 'a{ss} 1 "ID" "fuse"')
 })
 
 t.test('nothing is held of machines that are gone', async (t) => {
