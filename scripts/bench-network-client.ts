@@ -7,7 +7,7 @@ import { Connection } from '../daemon/bus/connection.ts'
 
 // The client of scripts/bench-network.ts: runs inside the test host, and prints its results as JSON.
 //
-//   bench-network-client attach COUNT           registers machines with a network, one after the other: milliseconds
+//   bench-network-client attach COUNT ROUNDS    registers machines with a network, one after the other: milliseconds
 //   bench-network-client forward COUNT          adds and removes a forward: milliseconds of each change
 //   bench-network-client serve PORT             takes what comes, and answers where a byte asks for it; does not end
 //   bench-network-client connect ADDRESS PORT   connects again and again: the median of the microseconds
@@ -28,7 +28,7 @@ export interface Times {
 
 function timesOf(times: number[]): Times {
   const sorted = times.toSorted((a, b) => a - b)
-  const at = (part: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN
+  const at = (part: number): number => sorted[Math.ceil(sorted.length * part) - 1] ?? NaN
   return { p50: at(0.5), p99: at(0.99) }
 }
 
@@ -49,14 +49,14 @@ async function startLeader(name: string): Promise<{ leader: ChildProcess; pid: n
   return { leader, pid, index: Number(readFileSync(`/sys/class/net/ve-${name}/ifindex`, 'utf8')) }
 }
 
-async function attach(bus: Connection, count: number): Promise<Times> {
+async function attach(bus: Connection, count: number, rounds: number): Promise<Times> {
   const names = Array.from({ length: count }, (_, index) => `net-${index}`)
   const leaders = new Map<string, Awaited<ReturnType<typeof startLeader>>>()
   // All of them are there before and after: while the kernel takes a network apart, links wait for it.
   for (const name of names) leaders.set(name, await startLeader(name))
   const request = { ...daemon, interface: 'org.freedesktop.machine1.Manager', member: 'RegisterMachineWithNetwork' }
   const times: number[] = []
-  for (const [name, { pid, index }] of leaders) {
+  for (const [name, { pid, index }] of Array.from({ length: rounds }, () => [...leaders]).flat()) {
     const body = [name, Buffer.alloc(0), 'bench', 'container', pid, '', [index]]
     times.push(await timed(() => bus.call({ ...request, signature: 'sayssusai', body })))
     await bus.call({ ...request, member: 'UnregisterMachine', signature: 's', body: [name] })
@@ -144,7 +144,7 @@ async function withBus<T>(work: (bus: Connection) => Promise<T>): Promise<T> {
 async function run(action: string, [first = '', second = '']: readonly string[]): Promise<unknown> {
   switch (action) {
     case 'attach':
-      return withBus((bus) => attach(bus, Number(first)))
+      return withBus((bus) => attach(bus, Number(first), Number(second)))
     case 'forward':
       return withBus((bus) => forward(bus, Number(first)))
     case 'connect':

@@ -11,6 +11,7 @@ const node = '/usr/bin/node'
 const unit = 'systemd-machined.service'
 const rounds = 3
 const attachCount = 100
+const changeCount = 100
 const few = 10
 const many = 10_000
 const fewer = 1000
@@ -56,7 +57,7 @@ class NetworkBench {
     await this.#boot(['--network-veth'])
     // The leaders are its children, and those of machines have to be in a unit.
     const inUnit = ['systemd-run', '-q', '--collect', '--pipe', '--wait']
-    const { p50, p99 } = (await this.#client(inUnit, 'attach', String(attachCount))) as Times
+    const { p50, p99 } = (await this.#client(inUnit, 'attach', String(attachCount), String(rounds))) as Times
     print('Register with a network: p50', p50, 'ms')
     print('Register with a network: p99', p99, 'ms')
   }
@@ -64,7 +65,7 @@ class NetworkBench {
   /** A change of one forward beside many others. */
   async change(): Promise<void> {
     await this.#useForwards(fewer)
-    const { p50, p99 } = (await this.#client([], 'forward', '20')) as Times
+    const { p50, p99 } = (await this.#client([], 'forward', String(changeCount))) as Times
     print(`Change of a forward, ${fewer} others: p50`, p50, 'ms')
     print(`Change of a forward, ${fewer} others: p99`, p99, 'ms')
   }
