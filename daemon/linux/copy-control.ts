@@ -8,19 +8,24 @@ const REPORT_MS = 200
 const LOOK_AFTER = 1024 * 1024
 const WORTH_OF_FILE = 64 * 1024
 
+const SIZE = 8 + 4 * 8
+
 /** What the thread that copies and the main thread tell each other meanwhile, in memory that both see. */
 export class CopyControl {
   readonly shared: SharedArrayBuffer
   readonly #cancelled: Int32Array
-  /** Bytes and files; written by one thread only. */
+  /** Bytes and files of each thread; where ours are. */
   readonly #counts: Float64Array
+  readonly #at: number
   #reported = performance.now()
   #sinceLook = 0
 
-  constructor(shared = new SharedArrayBuffer(24)) {
+  /** Two threads may copy at once: the `second` says so. */
+  constructor(shared = new SharedArrayBuffer(SIZE), second = false) {
     this.shared = shared
     this.#cancelled = new Int32Array(shared, 0, 1)
-    this.#counts = new Float64Array(shared, 8, 2)
+    this.#counts = new Float64Array(shared, 8, 4)
+    this.#at = second ? 2 : 0
   }
 
   /** Asks for the end of the copy. */
@@ -34,13 +39,14 @@ export class CopyControl {
   }
 
   get progress(): { bytes: number; files: number } {
-    return { bytes: this.#counts[0] ?? 0, files: this.#counts[1] ?? 0 }
+    const [bytes = 0, files = 0, otherBytes = 0, otherFiles = 0] = this.#counts
+    return { bytes: bytes + otherBytes, files: files + otherFiles }
   }
 
   /** Adds to what was done. */
   count(bytes: number, files: number): void {
-    this.#counts[0] = (this.#counts[0] ?? 0) + bytes
-    this.#counts[1] = (this.#counts[1] ?? 0) + files
+    this.#counts[this.#at] = (this.#counts[this.#at] ?? 0) + bytes
+    this.#counts[this.#at + 1] = (this.#counts[this.#at + 1] ?? 0) + files
     this.#sinceLook += bytes + files * WORTH_OF_FILE
     if (this.#sinceLook >= LOOK_AFTER) this.#report()
   }

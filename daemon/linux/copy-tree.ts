@@ -1,50 +1,23 @@
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
 import { isSystemError, systemError } from '../base/errors.ts'
-import { AttributeCopier } from './copy-attributes.ts'
-import { ContentCopier } from './copy-content.ts'
 import { CopyControl } from './copy-control.ts'
+import { type CopyTools, FileCopier, type FileCopyRequest, isGone } from './copy-file.ts'
 import { HardLinks } from './copy-hard-links.ts'
-import { OutputFiles } from './copy-output.ts'
-import { openSource, SourceFiles } from './copy-source.ts'
+import { openSource } from './copy-source.ts'
 import { CopyStatus } from './copy-status.ts'
-import { clear, makeDirectory } from './copy-target.ts'
-import { forEachEntry } from './directory-entries.ts'
-import {
-  changeMode,
-  changeModeThrough,
-  changeOwner,
-  changeOwnerAt,
-  type Entry,
-  makeLinkAt,
-  makeNodeAt,
-  nameOf,
-  openAt,
-  readLinkAt,
-  setTimes,
-  setTimesAt,
-  statAt,
-  statFd,
-  textOf
-} from './file-at.ts'
+import { makeDirectory } from './copy-target.ts'
+import { forEachEntry, isFile } from './directory-entries.ts'
+import { type Entry, nameOf, openAt, statAt, statFd, textOf } from './file-at.ts'
 import { closeFd } from './libc.ts'
 import { ProcDescriptors } from './proc-descriptors.ts'
+import { TreeHelper, type WorkDirectory } from './tree-helper.ts'
+import type { TreeTask } from './tree-thread.ts'
 
 /** What to copy and how (spec/dbus.md 7.9). The directories are descriptors and stay the caller's. */
-export interface TreeCopyRequest {
+export interface TreeCopyRequest extends FileCopyRequest {
   readonly from: { readonly directory: number; readonly name: string }
   readonly to: { readonly directory: number; readonly name: string }
-  /** Whether the source is inside a machine that runs. */
-  readonly fromMachine: boolean
-  /** The user and group that all of the copy is to belong to; undefined keeps numbers. */
-  readonly owner: number | undefined
-  /** Whether files that exist make way. Directories never do: they are merged. */
-  readonly replace: boolean
-  /**
-   * Whether this makes a copy of an image: with extended attributes of all kinds, without what is mounted in it; a directory
-   * that is there already gets the properties of the source; what fails once has failed.
-   */
-  readonly image?: boolean
   /** The memory of a CopyControl. */
   readonly control: SharedArrayBuffer
 }
@@ -55,8 +28,6 @@ const MOST_LEVELS = 2048
 const ENTRIES_SIZE = 32 * 1024
 const ENTRIES_SIZE_BELOW = 4 * 1024
 const TOP_LEVELS = 8
-const LINK_SIZE = 4097
-const O_PATH = 0x200000
 const directoryFlags = fs.O_RDONLY | fs.O_DIRECTORY | fs.O_NOFOLLOW
 
 /** After these there is no point in going on with the rest of the tree. */
@@ -67,46 +38,44 @@ const isFinal = (error: unknown): boolean =>
  * Copies a file or a whole tree. No path is looked up: all goes from open directory to the next, and no link is followed, so
  * that whoever owns one of the trees can lead us nowhere, whatever is swapped meanwhile. Of a machine only what is known
  * to be a regular file is opened for reading. Goes on after most failures and throws the first one in the end, its path that of
- * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone.
+ * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone. With images that
+ * take long, a second thread helps.
  */
 export function copyTree(request: TreeCopyRequest): void {
   const descriptors = new ProcDescriptors()
   try {
-    new TreeCopy(request, descriptors).run()
+    using copy = new TreeCopy(request, descriptors)
+    copy.run()
   } finally {
     descriptors.close()
   }
 }
 
+/** A directory that is copied. */
+interface CopiedDirectory extends WorkDirectory {
+  readonly descriptors: readonly [number, number]
+}
+
 class TreeCopy {
   readonly #request: TreeCopyRequest
   readonly #control: CopyControl
-  readonly #content: ContentCopier
-  readonly #attributes: AttributeCopier
+  readonly #tools: CopyTools
+  readonly #files: FileCopier
+  readonly #helper: TreeHelper
   readonly #status = new CopyStatus()
-  readonly #probe = new CopyStatus()
-  readonly #link = Buffer.alloc(LINK_SIZE)
-  readonly #descriptors: ProcDescriptors
-  readonly #sources: SourceFiles
-  readonly #outputs: OutputFiles
   readonly #buffers: Buffer[] = []
   /** Names of the directories we are in. */
   readonly #path: string[] = []
-  #hardLinks: HardLinks | undefined
   /** What the tree is copied to: not to be copied itself when it is inside of the source. */
   #top = ''
-  /** The user and group of what is made, until it gets others; unknown where directories are there already. */
-  #initialOwner: readonly [number, number] | undefined
   #failure: { readonly error: unknown } | undefined
 
   constructor(request: TreeCopyRequest, descriptors: ProcDescriptors) {
     this.#request = request
     this.#control = new CopyControl(request.control)
-    this.#content = new ContentCopier(this.#control)
-    this.#attributes = new AttributeCopier(request.image === true ? 'all' : 'user')
-    this.#descriptors = descriptors
-    this.#sources = new SourceFiles(request.fromMachine, descriptors)
-    this.#outputs = new OutputFiles(descriptors)
+    this.#tools = { control: this.#control, descriptors, hardLinks: undefined, initialOwner: undefined }
+    this.#files = new FileCopier(request, this.#tools)
+    this.#helper = new TreeHelper(() => this.#describeTask())
   }
 
   run(): void {
@@ -117,73 +86,99 @@ class TreeCopy {
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
+  [Symbol.dispose](): void {
+    this.#helper[Symbol.dispose]()
+    this.#tools.hardLinks?.close()
+  }
+
   #copy(source: Entry, target: Entry, type: number): void {
     this.#control.throwIfCancelled()
     if (type === fs.S_IFDIR) this.#copyDirectory(source, target)
-    else this.#copyOrReplace(source, target, type)
+    else this.#files.copy(source, target, type)
     this.#control.count(0, 1)
-  }
-
-  #copyOrReplace(source: Entry, target: Entry, type: number): void {
-    try {
-      this.#copyFile(source, target, type)
-    } catch (error) {
-      if (!this.#request.replace || !isSystemError(error) || error.code !== 'EEXIST') throw error
-      clear(target, error)
-      this.#copyFile(source, target, type)
-    }
-  }
-
-  #copyFile(source: Entry, target: Entry, type: number): void {
-    if (type === fs.S_IFREG) this.#copyRegular(source, target)
-    else if (type === fs.S_IFLNK) this.#copyLink(source, target)
-    else this.#copyNode(source, target)
   }
 
   #copyDirectory(source: Entry, target: Entry): void {
     const level = this.#path.length
     if (level >= MOST_LEVELS) throw systemError(os.errno.ENAMETOOLONG, 'copy')
+    const directory = this.#openDirectory(source, target, level)
+    if (directory === undefined) return
+    try {
+      if (level === 0) this.#enter(directory.descriptors[1])
+      this.#path.push(textOf(source.name))
+      const isShared = this.#isImage && this.#helper.offer(directory)
+      this.#copyEntries(directory, level, isShared ? 'directories' : 'all')
+      this.#path.pop()
+      if (level === 0) this.#finishTop()
+    } catch (error) {
+      this.#helper.abandon(directory)
+      throw error
+    }
+    this.#helper.leave(directory)
+  }
+
+  /** Undefined for what is not to be copied. */
+  #openDirectory(source: Entry, target: Entry, level: number): CopiedDirectory | undefined {
     const input = openSource(source, directoryFlags, this.#isImage)
-    if (input === undefined) return
+    if (input === undefined) return undefined
     try {
       statFd(input, this.#status.raw)
-      if (this.#status.identity === this.#top) return
-      const status = this.#status.clone()
-      const created = makeDirectory(target)
-      const output = openAt(target, directoryFlags)
-      try {
-        this.#enter(output)
-        this.#path.push(textOf(source.name))
-        this.#copyEntries(input, output, level)
-        this.#path.pop()
-        if (level === 0) this.#hardLinks?.close()
-        if (created || (level === 0 && this.#isImage)) this.#finish(input, output, status)
-      } finally {
-        if (level === 0) this.#hardLinks?.close()
+      if (this.#status.identity !== this.#top) return this.#makeDirectory(input, target, level)
+    } catch (error) {
+      closeFd(input)
+      throw error
+    }
+    closeFd(input)
+    return undefined
+  }
+
+  #makeDirectory(input: number, target: Entry, level: number): CopiedDirectory {
+    const status = this.#status.clone()
+    const isOurs = makeDirectory(target) || (level === 0 && this.#isImage)
+    const output = openAt(target, directoryFlags)
+    return {
+      descriptors: [input, output],
+      finish: () => {
+        if (isOurs) this.#files.finish(input, output, status)
+      },
+      close: () => {
+        closeFd(input)
         closeFd(output)
       }
-    } finally {
-      closeFd(input)
     }
+  }
+
+  #enter(top: number): void {
+    statFd(top, this.#status.raw)
+    const { identity, uid, gid } = this.#status
+    this.#top = identity
+    this.#tools.hardLinks = new HardLinks(top)
+    if (this.#isImage) this.#tools.initialOwner = [uid, gid]
+  }
+
+  /** What changes the time of the top's last modification comes before that is set. */
+  #finishTop(): void {
+    this.#helper.wait()
+    this.#tools.hardLinks?.close()
   }
 
   get #isImage(): boolean {
     return this.#request.image === true
   }
 
-  #enter(output: number): void {
-    if (this.#path.length > 0) return
-    statFd(output, this.#status.raw)
-    this.#top = this.#status.identity
-    if (this.#isImage) this.#initialOwner = [this.#status.uid, this.#status.gid]
-    this.#hardLinks = new HardLinks(output)
+  #describeTask(): TreeTask {
+    const { fromMachine, owner, replace, control } = this.#request
+    const { hardLinks, initialOwner } = this.#tools
+    const request = { fromMachine, owner, replace, image: this.#isImage }
+    return { kind: 'copy', request, control, hardLinks: hardLinks?.share(), initialOwner }
   }
 
-  #copyEntries(input: number, output: number, level: number): void {
+  #copyEntries({ descriptors: [input, output] }: CopiedDirectory, level: number, which: 'all' | 'directories'): void {
     const buffer = (this.#buffers[level] ??= Buffer.allocUnsafeSlow(
       level < TOP_LEVELS ? ENTRIES_SIZE : ENTRIES_SIZE_BELOW
     ))
     forEachEntry(input, buffer, (name, kind) => {
+      if (which === 'directories' && isFile(kind)) return
       const source = { directory: input, name }
       try {
         this.#copy(source, { directory: output, name }, kind === 0 ? this.#typeOf(source) : kind << 12)
@@ -193,90 +188,16 @@ class TreeCopy {
     })
   }
 
-  /** What exists already is left alone; anything else is told in the end. An image that runs loses files meanwhile. */
+  /** What exists already is left alone; anything else is told in the end. */
   #note(error: unknown, name: Buffer): void {
     if (isFinal(error)) throw error
     if (this.#isImage) {
-      if ((error as { code?: unknown }).code === 'ENOENT') return
-      throw error
+      if (!isGone(error)) throw error
+      return
     }
     const { code, errno, syscall } = error as Error & { code: string; errno: number; syscall: string }
     if (code === 'EEXIST') return
     this.#failure ??= { error: systemError(errno, syscall, [...this.#path, textOf(name)].join('/')) }
-  }
-
-  #copyRegular(source: Entry, target: Entry): void {
-    let input = this.#sources.open(source)
-    try {
-      const status = this.#status
-      statFd(input, status.raw)
-      if (status.type !== fs.S_IFREG) throw systemError(os.errno.ESTALE, 'openat')
-      if (this.#hardLinks?.link(status, target) === true) return
-      input = this.#sources.makeReadable(input)
-      this.#fill(input, target, status)
-      this.#hardLinks?.remember(status, target)
-    } finally {
-      closeFd(input)
-    }
-  }
-
-  #fill(input: number, target: Entry, status: CopyStatus): void {
-    const output = this.#outputs.open(target, status.size)
-    try {
-      this.#content.copy(input, output, status)
-      this.#finish(input, output, status)
-      this.#outputs.complete(output, target)
-    } catch (error) {
-      this.#outputs.discard(target)
-      throw error
-    } finally {
-      closeFd(output)
-    }
-  }
-
-  #copyLink(source: Entry, target: Entry): void {
-    // Reading changes the time of last access.
-    statAt(source, this.#status.raw)
-    const length = readLinkAt(source, this.#link)
-    if (length === LINK_SIZE) throw systemError(os.errno.ENAMETOOLONG, 'readlinkat')
-    this.#link[length] = 0
-    makeLinkAt(this.#link, target)
-    changeOwnerAt(target, ...this.#ownerOf(this.#status))
-    setTimesAt(target, this.#status.times)
-  }
-
-  /** FIFOs, sockets and devices, none of which is ever opened. */
-  #copyNode(source: Entry, target: Entry): void {
-    const status = this.#status
-    statAt(source, status.raw)
-    const { type } = status
-    if (type === fs.S_IFDIR || type === fs.S_IFREG || type === fs.S_IFLNK) throw systemError(os.errno.ESTALE, 'statx')
-    makeNodeAt(target, type | 0o600, status.standsFor)
-    const made = openAt(target, O_PATH | fs.O_NOFOLLOW)
-    try {
-      // Whoever owns the directory can have put something else there.
-      statFd(made, this.#probe.raw)
-      if (this.#probe.type !== type || this.#probe.links !== 1) throw systemError(os.errno.ESTALE, 'mknodat')
-      changeOwner(made, ...this.#ownerOf(status))
-      changeModeThrough(this.#descriptors.entryOf(made), status.mode)
-    } finally {
-      closeFd(made)
-    }
-    setTimesAt(target, status.times)
-  }
-
-  /** Mode after owner, for a change of owner takes away set-ID bits; times last. */
-  #finish(input: number, output: number, status: CopyStatus): void {
-    const [user, group] = this.#ownerOf(status)
-    if (user !== this.#initialOwner?.[0] || group !== this.#initialOwner[1]) changeOwner(output, user, group)
-    changeMode(output, status.mode)
-    this.#attributes.copy(input, output)
-    setTimes(output, status.times)
-  }
-
-  #ownerOf({ uid, gid }: CopyStatus): [number, number] {
-    const { owner } = this.#request
-    return owner === undefined ? [uid, gid] : [owner, owner]
   }
 
   #typeOf(entry: Entry): number {

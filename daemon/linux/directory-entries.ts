@@ -3,6 +3,8 @@ import { readEntries } from './file-at.ts'
 const RECORD_LENGTH = 16
 const TYPE = 18
 const NAME = 19
+const DT_UNKNOWN = 0
+const DT_DIR = 4
 /** Room for the names of most file systems; the kernel's longest are 4095 bytes. */
 const USUAL_NAME = 264
 /** What there is to be for one more call: many entries, as each may be as long as a name can be. */
@@ -69,6 +71,11 @@ export function readAllEntries(fd: number, buffer: Buffer): Buffer {
     if (more === 0) return entries.subarray(0, length)
     length += more
   }
+}
+
+/** Whether an entry's type says that it is no directory. Some file systems say of none what it is. */
+export function isFile(type: number): boolean {
+  return type !== DT_UNKNOWN && type !== DT_DIR
 }
 
 /** Whether the name is `.` or `..`. */

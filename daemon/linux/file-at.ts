@@ -185,6 +185,11 @@ export function renameAt(from: Entry, to: Entry): void {
   checked(c.renameat2(from.directory, from.name, to.directory, to.name, RENAME_NOREPLACE), 'renameat2')
 }
 
+/** renameat2(2) in place of what has the new name. */
+export function replaceAt(from: Entry, to: Entry): void {
+  checked(c.renameat2(from.directory, from.name, to.directory, to.name, 0), 'renameat2')
+}
+
 /** unlinkat(2) of what is no directory. */
 export function unlinkAt({ directory, name }: Entry): void {
   checked(c.unlinkat(directory, name, 0), 'unlinkat')

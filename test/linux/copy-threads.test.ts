@@ -1,10 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import { CopyControl } from '../../daemon/linux/copy-control.ts'
 import { copyThreads } from '../../daemon/linux/copy-threads.ts'
+import { filesOfSecond } from './second-thread.ts'
 
 const threads = copyThreads()
 t.teardown(() => {
@@ -114,6 +118,53 @@ t.test('what belongs to whom stays so where directories hand their group down', 
     const { uid, gid } = fs.statSync(join(top, 'copied', name))
     t.strictSame([uid, gid], owner, name)
   }
+})
+
+/** What find(1) tells of each file, and which of them are one and the same. */
+function describeTree(directory: string): string[] {
+  const format = '%P %y %m %U %G %s %T@ %n %l %i\\n'
+  const lines = execFileSync('find', [directory, '-mindepth', '1', '-printf', format], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 30
+  })
+  const firstNames = new Map<string, string>()
+  return lines
+    .trimEnd()
+    .split('\n')
+    .sort()
+    .map((line) => {
+      const inode = line.slice(line.lastIndexOf(' '))
+      if (!firstNames.has(inode)) firstNames.set(inode, line.slice(0, line.indexOf(' ')))
+      return line.slice(0, -inode.length) + String(firstNames.get(inode))
+    })
+}
+
+/** Directories with files and directories in them; files with names in many. */
+const makeTree = (size: number): string => `for a in $(seq ${size}); do mkdir $a; for b in $(seq 10); do
+    mkdir $a/$b $a/$b/below; (cd $a/$b; seq 50 | xargs touch; cd below; seq 50 | xargs touch; chmod 4711 1; ln -s 1 link)
+    ln 1/1/2 $a/$b/linked; ln 1/1/3 $a/$b/below/linked; echo text >$a/$b/below/$a-$b; mkfifo $a/$b/pipe
+    chown 7:8 $a/$b $a/$b/3; touch -d @1000000000 $a/$b $a/$b/below
+  done; touch -d @1000000000 $a; done`
+
+t.test('two threads copy an image that takes long as one would', asRoot, async (t) => {
+  const before = openDescriptors()
+  let seconds = 0
+  // Until it takes so long that the second one comes to it.
+  for (let size = 10; seconds === 0 && size < 1000; size *= 2) {
+    const top = t.testdir({ tree: {}, copied: {} })
+    execFileSync('sh', ['-euc', makeTree(size)], { cwd: join(top, 'tree') })
+    const control = new CopyControl()
+    await copy(top, 'tree', 'copied', { image: true, control })
+    const expected = describeTree(join(top, 'tree'))
+    // Not by strictSame(), which would print all of both.
+    t.ok(isDeepStrictEqual(describeTree(join(top, 'copied')), expected), 'the same files')
+    execFileSync('diff', ['-r', '--no-dereference', '-x', 'pipe', 'tree', 'copied'], { cwd: top })
+    t.equal(control.progress.files, expected.length + 1)
+    seconds = availableParallelism() === 1 ? 1 : filesOfSecond(control)
+  }
+  t.ok(seconds > 0)
+  // The second thread ends by itself.
+  while (openDescriptors() > before) await sleep(10)
 })
 
 t.test('times are those of the source', async (t) => {

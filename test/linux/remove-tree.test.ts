@@ -1,10 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { CopyControl } from '../../daemon/linux/copy-control.ts'
 import { nameOf } from '../../daemon/linux/file-at.ts'
 import { removeTree } from '../../daemon/linux/remove-tree.ts'
+import { filesOfSecond } from './second-thread.ts'
 import { mountThrowAwayDisk } from './throw-away-disk.ts'
 
 if (process.getuid?.() !== 0) {
@@ -20,7 +23,7 @@ const remove = (name: string, control = new CopyControl()): void => {
   removeTree({ directory: top, name: nameOf(name) }, control)
 }
 
-t.test('all kinds of files go, and what links lead to stays', (t) => {
+t.test('all kinds of files go, and what links lead to stays', async (t) => {
   sh(`mkdir -p outside tree/a/b/c; echo kept >outside/kept; cd tree
     ln -s ../outside link; ln -s /nowhere gone; mkfifo pipe; mknod null c 1 3; echo x >a/file; ln a/file a/b/again
     for n in $(seq 500); do : >a/b/c/$n; done; chmod 0 a/b`)
@@ -30,8 +33,27 @@ t.test('all kinds of files go, and what links lead to stays', (t) => {
   t.strictSame(fs.readdirSync(disk), ['outside'])
   t.strictSame(fs.readdirSync(join(disk, 'outside')), ['kept'])
   t.equal(control.progress.files, 510)
-  t.equal(fs.readdirSync('/proc/self/fd').length, descriptors)
+  // A second thread ends by itself.
+  while (fs.readdirSync('/proc/self/fd').length > descriptors) await sleep(10)
   remove('outside')
+})
+
+t.test('two threads remove a tree that takes long, each file once', (t) => {
+  const control = new CopyControl()
+  let files = 0
+  // Until it takes so long that the second one comes to it.
+  for (let size = 10; filesOfSecond(control) === 0 && size < 1000; size *= 2) {
+    // Also directories that have both files and directories in them, and such as cannot be emptied without further ado.
+    sh(`mkdir tree; cd tree; for a in $(seq ${size}); do mkdir $a; for b in $(seq 10); do
+      mkdir $a/$b $a/$b/below; (cd $a/$b; seq 50 | xargs touch; cd below; seq 50 | xargs touch)
+      done; touch $a/file; chattr +i $a/file $a/1 $a/1/below; done`)
+    remove('tree', control)
+    files += size * (1 + 1 + 10 * (2 + 100)) + 1
+    t.strictSame(fs.readdirSync(disk), [])
+    t.equal(control.progress.files, files)
+    if (availableParallelism() === 1) break
+  }
+  t.ok(filesOfSecond(control) > 0 || availableParallelism() === 1)
   t.end()
 })
 
