@@ -14,8 +14,9 @@ import { systemInstance, userInstance, type Instance } from './instance.ts'
 import { JournalQueue, stderrIsJournal } from './linux/journal.ts'
 import { exitAtOnce } from './linux/libc.ts'
 import { notify, watchdogInterval } from './linux/notify.ts'
-import { Manager } from './manager.ts'
+import { Manager, type Neighbours } from './manager.ts'
 import { Firewalld } from './network/firewalld.ts'
+import { NetworkManager } from './network/network-manager.ts'
 import { Networkd } from './network/networkd.ts'
 import { followResume } from './network/resume.ts'
 
@@ -33,9 +34,12 @@ async function run(instance: Instance): Promise<void> {
     fail(new Error('Connection to the bus was lost'))
   }
   const systemd = new ServiceManager(connection)
-  const networkd = new Networkd(connection)
-  const firewalld = new Firewalld(connection)
-  const manager = new Manager(instance, systemd, networkd, firewalld)
+  const neighbours = {
+    networkd: new Networkd(connection),
+    networkManager: new NetworkManager(connection),
+    firewalld: new Firewalld(connection)
+  }
+  const manager = new Manager(instance, systemd, neighbours)
   const name = new OwnName(connection, NAME)
   const authority = instance.authority(connection)
   serve(manager, connection, new BusDriver(connection), authority)
@@ -48,7 +52,7 @@ async function run(instance: Instance): Promise<void> {
     name.claim(),
     manager.enumerate(),
     // Without networks of ours nobody needs to know.
-    manager.config.network.manage === 'no' ? undefined : watchNeighbours(manager, networkd, firewalld)
+    manager.config.network.manage === 'no' ? undefined : watchNeighbours(manager, neighbours)
   ])
   holdCalls(connection, started)
   await started
@@ -68,7 +72,7 @@ async function run(instance: Instance): Promise<void> {
   if (manager.config.network.manage !== 'no') void followResume(connection, recover)
 }
 
-async function watchNeighbours(manager: Manager, networkd: Networkd, firewalld: Firewalld): Promise<void> {
+async function watchNeighbours(manager: Manager, { networkd, firewalld }: Neighbours): Promise<void> {
   const tell = (): void => {
     manager.firewalls.renew()
   }

@@ -14,6 +14,7 @@ import { NetworkNamespace } from './linux/namespace.ts'
 import { NamespaceWorkers } from './linux/namespace-workers.ts'
 import { PidRef } from './linux/process.ts'
 import type { Firewalld } from './network/firewalld.ts'
+import type { NetworkManager } from './network/network-manager.ts'
 import type { Networkd } from './network/networkd.ts'
 import type { NetworkMember } from './network/member.ts'
 import { Networks } from './network/networks.ts'
@@ -29,6 +30,13 @@ import { StateDirectory } from './machine/state-file.ts'
 
 const NETWORK_STATE_DIRECTORY = '/var/lib/machined/network'
 const NETWORK_RUNTIME_DIRECTORY = '/run/machined/network'
+
+/** Other programs of the host that have to do with networks. */
+export interface Neighbours {
+  readonly networkd: Networkd
+  readonly networkManager: NetworkManager
+  readonly firewalld: Firewalld
+}
 
 /** All that a call can reach. */
 export class Manager {
@@ -51,7 +59,7 @@ export class Manager {
   readonly metadata: MetadataReader
   readonly #state: StateDirectory
 
-  constructor(instance: Instance, systemd: ServiceManager, networkd: Networkd, firewalld: Firewalld) {
+  constructor(instance: Instance, systemd: ServiceManager, { networkd, networkManager, firewalld }: Neighbours) {
     this.instance = instance
     this.systemd = systemd
     this.config = instance.readConfig()
@@ -81,6 +89,7 @@ export class Manager {
       own: this.network,
       workers: this.workers,
       networkd,
+      networkManager,
       firewalls: this.firewalls,
       configuredForwards: readMachineForwards,
       stateDirectory: NETWORK_STATE_DIRECTORY,

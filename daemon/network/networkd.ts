@@ -1,9 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { type Connection, isDBusError, NO_AUTO_START, NO_OWNER_ERRORS } from '../bus/connection.ts'
 import { followName } from '../bus/name-owner.ts'
-import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
+import { readFileBounded } from '../linux/file.ts'
+import { ToldFile } from './told-file.ts'
 
 const NAME = 'org.freedesktop.network1'
 const RUNTIME_DIRECTORY = '/run/systemd/network'
@@ -16,7 +17,7 @@ export class Networkd {
   readonly #connection: Connection
   /** Undefined as long as nobody follows it. */
   #runs: boolean | undefined
-  #text: string | undefined
+  readonly #file = new ToldFile(join(RUNTIME_DIRECTORY, OUR_FILE))
 
   constructor(connection: Connection) {
     this.#connection = connection
@@ -38,18 +39,11 @@ export class Networkd {
    * a file that an administrator's with a lower number has precedence over.
    */
   async leaveAlone(names: readonly string[]): Promise<void> {
-    const path = join(RUNTIME_DIRECTORY, OUR_FILE)
     const text =
       names.length === 0
         ? ''
         : `# Written by machined.\n[Match]\nName=${names.join(' ')}\n[Link]\nUnmanaged=yes\nRequiredForOnline=no\n`
-    if (text === (this.#text ?? (existsSync(path) ? undefined : ''))) return
-    this.#text = text
-    if (text === '') rmSync(path, { force: true })
-    else {
-      mkdirSync(RUNTIME_DIRECTORY, { recursive: true, mode: 0o755 })
-      writeFileAtomically(path, text, 0o644)
-    }
+    if (!this.#file.say(text)) return
     // A daemon that is to manage nothing takes away the file of one before, and follows nobody.
     if (this.#runs !== false) await this.#reload()
   }

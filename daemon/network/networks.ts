@@ -12,6 +12,7 @@ import { Forwards } from './forwards.ts'
 import type { Lease } from './leases.ts'
 import { Links, type Attachment, type Ends, type LinksContext } from './links.ts'
 import type { NetworkMember } from './member.ts'
+import type { NetworkManager } from './network-manager.ts'
 import type { Networkd } from './networkd.ts'
 import type { OtherFirewalls } from './other-firewalls.ts'
 import { isPortOf } from './port.ts'
@@ -27,6 +28,7 @@ const LOST_MS = 500
 /** What networks are made with. */
 export interface NetworkContext extends LinksContext {
   readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+  readonly networkManager: Pick<NetworkManager, 'leaveAlone'>
   readonly firewalls: OtherFirewalls
   /** The port forwards that are configured for a machine. */
   readonly configuredForwards: (machine: string) => readonly Forward[]
@@ -187,7 +189,7 @@ export class Networks {
     this.#holding = this.#lost = undefined
     this.#conflicts?.close()
     this.#conflicts = undefined
-    await Promise.all([this.#rules.remove(), this.#tellNetworkd()])
+    await Promise.all([this.#rules.remove(), this.#tellManagers()])
     // A machine may have come meanwhile.
     if (this.#links.attached.size === 0) this.#links.remove()
   }
@@ -275,12 +277,17 @@ export class Networks {
 
   async #update(): Promise<void> {
     await this.#complete
-    await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellNetworkd()])
+    await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellManagers()])
   }
 
-  async #tellNetworkd(): Promise<void> {
-    const { config, networkd } = this.#context
-    const ports = config.manage === 'yes' ? ['ve-*'] : [...this.#links.attached.values()].map(({ port }) => port.name)
+  /** Tells others who manage links to keep their hands off ours. */
+  async #tellManagers(): Promise<void> {
+    const { config, networkd, networkManager } = this.#context
+    const { attached } = this.#links
+    const own = [...attached.values()].map(({ port }) => port.name)
+    const ports = config.manage === 'yes' ? ['ve-*'] : own
+    const others = own.filter((name) => !name.startsWith('ve-'))
+    networkManager.leaveAlone(ports.length === 0 ? [] : [config.bridge, 've-*', ...others])
     await networkd.leaveAlone(ports.length === 0 ? [] : [config.bridge, ...ports])
   }
 

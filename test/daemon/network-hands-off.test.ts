@@ -32,11 +32,13 @@ async function settings(): Promise<string> {
 async function traces(): Promise<string[]> {
   const links = (await client.output('ip', '-d', '-o', 'link')).split('\n').filter((line) => line.includes('machined:'))
   const tables = (await client.output('nft', 'list', 'tables')).split('\n').filter((line) => line.includes('machined'))
-  const files = (
-    await host.run(['ls', '/run/sysctl.d/60-machined.conf', '/run/systemd/network/79-machined.network'], {
-      reject: false
-    })
-  ).stdout.split('\n')
+  const paths = [
+    'sysctl.d/60-machined.conf',
+    'systemd/network/79-machined.network',
+    'NetworkManager/conf.d/79-machined.conf'
+  ]
+  const { stdout } = await host.run(['ls', ...paths.map((path) => `/run/${path}`)], { reject: false })
+  const files = stdout.split('\n')
   return [...links, ...tables, ...files].filter((line) => line !== '')
 }
 

@@ -49,10 +49,12 @@ const RECIPES: Readonly<Record<RootName, Recipe>> = {
   debian12: { suite: 'bookworm', packages: [...HOST_PACKAGES, 'libstdc++6'], copyNode: true },
   debian13: {
     suite: 'trixie',
-    packages: [...HOST_PACKAGES, 'nodejs', 'make', 'firewalld', 'ufw', 'dbus-user-session'],
+    packages: [...HOST_PACKAGES, 'nodejs', 'make', 'firewalld', 'ufw', 'network-manager', 'dbus-user-session'],
     copyNode: false,
     // For tests to start.
-    customize: ['systemctl --root="$1" disable firewalld.service ufw.service']
+    customize: [
+      'systemctl --root="$1" disable firewalld.service ufw.service NetworkManager.service NetworkManager-wait-online.service'
+    ]
   },
   testing: {
     suite: 'testing',
