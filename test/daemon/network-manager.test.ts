@@ -26,7 +26,7 @@ await host.run([
 /** What it does with each link. */
 async function states(): Promise<Record<string, string>> {
   const lines = (await client.output('nmcli', '-t', '-f', 'DEVICE,STATE', 'device')).split('\n')
-  return Object.fromEntries(lines.map((line) => line.split(':')))
+  return Object.fromEntries(lines.map((line) => line.split(':') as [string, string]))
 }
 
 async function leavesAlone(...names: string[]): Promise<void> {
