@@ -1,4 +1,4 @@
-import { checked, declare } from './libc.ts'
+import { checked, declare, failedWith } from './libc.ts'
 import { statx } from './stat.ts'
 
 /*
@@ -116,6 +116,7 @@ const c = {
   )
 }
 
+const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_REMOVEDIR = 0x200
 const AT_SYMLINK_FOLLOW = 0x400
@@ -128,6 +129,11 @@ const nothing = Buffer.from([0])
 /** A name for the kernel. */
 export function nameOf(text: string): Buffer {
   return Buffer.from(`${text}\0`)
+}
+
+/** A path in place of a name, which leads from the working directory if from no other. */
+export function entryOf(path: string): Entry {
+  return { directory: AT_FDCWD, name: nameOf(path) }
 }
 
 /** A name of the kernel's for people to read. */
@@ -193,6 +199,14 @@ export function replaceAt(from: Entry, to: Entry): void {
 /** unlinkat(2) of what is no directory. */
 export function unlinkAt({ directory, name }: Entry): void {
   checked(c.unlinkat(directory, name, 0), 'unlinkat')
+}
+
+/** The same, but says whether there was such a name, where an error would cost more than the call. */
+export function tryUnlinkAt({ directory, name }: Entry): boolean {
+  const result = c.unlinkat(directory, name, 0)
+  if (result === -1 && failedWith('ENOENT')) return false
+  checked(result, 'unlinkat')
+  return true
 }
 
 /** unlinkat(2) of an empty directory. */

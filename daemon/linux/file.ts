@@ -2,27 +2,33 @@ import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { systemError } from '../base/errors.ts'
+import { changeMode, entryOf, openAt, replaceAt, tryUnlinkAt, writeFrom } from './file-at.ts'
+import { closeFd } from './libc.ts'
 import { randomHex } from './random.ts'
+
+const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants
 
 /**
  * Replaces the file at `path` in one step, so that readers see the old or the new text, never half of it
- * (spec/dbus.md 2.2). Not synced to disk. On failure the old file stays and no temporary file is left.
+ * (spec/dbus.md 2.2). Not synced to disk. Throws SystemError. On failure the old file stays and no temporary file is left.
  */
 export function writeFileAtomically(path: string, text: string | Uint8Array, mode: number): void {
   const temporary = join(dirname(path), `.#${basename(path)}${randomHex(8)}`)
   // Made unreadable to others at first: `mode` counts only when the content is complete.
-  const fd = fs.openSync(temporary, 'wx', 0o640)
+  const entry = entryOf(temporary)
+  const fd = openAt(entry, O_WRONLY | O_CREAT | O_EXCL, 0o640)
   try {
     try {
-      fs.writeFileSync(fd, text)
+      const data = Buffer.from(text)
+      writeFrom(fd, data, data.length)
       // Unlike the mode given to open(2), this one is not cut down by the umask.
-      fs.fchmodSync(fd, mode)
+      changeMode(fd, mode)
     } finally {
-      fs.closeSync(fd)
+      closeFd(fd)
     }
-    fs.renameSync(temporary, path)
+    replaceAt(entry, entryOf(path))
   } catch (error) {
-    fs.rmSync(temporary, { force: true })
+    tryUnlinkAt(entry)
     throw error
   }
 }

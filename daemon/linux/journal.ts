@@ -94,24 +94,28 @@ export class JournalQueue {
   }
 }
 
-/** Fields in journald's native protocol. Fields with invalid names, and those beyond what a datagram holds, are left out; long values are cut. */
+const FIELD_NAME = /^[A-Z][A-Z0-9_]{0,63}$/
+/** Where entries are put together, one after the other. */
+const scratch = Buffer.allocUnsafeSlow(MAX_ENTRY)
+
+/**
+ * Fields in journald's native protocol, in memory that is used for the next entry again. Fields with invalid names, and those
+ * beyond what a datagram holds, are left out; long values are cut.
+ */
 export function encodeEntry(fields: Readonly<Record<string, string>>): Buffer {
-  const parts: Buffer[] = []
-  let total = 0
-  for (const [name, value] of Object.entries(fields)) {
-    if (!/^[A-Z][A-Z0-9_]{0,63}$/.test(name)) continue
-    const field = encodeField(name, Buffer.from(value, 'utf8').subarray(0, MAX_VALUE))
-    if (total + field.length > MAX_ENTRY) continue
-    total += field.length
-    parts.push(field)
-  }
-  return Buffer.concat(parts)
+  let end = 0
+  for (const [name, value] of Object.entries(fields)) if (FIELD_NAME.test(name)) end = appendField(name, value, end)
+  return scratch.subarray(0, end)
 }
 
-function encodeField(name: string, value: Buffer): Buffer {
-  if (!value.includes(0x0a)) return Buffer.concat([Buffer.from(`${name}=`), value, Buffer.from('\n')])
+/** Gives where the field ends. */
+function appendField(name: string, value: string, start: number): number {
+  const room = name.length + 10 + Math.min(Buffer.byteLength(value), MAX_VALUE)
+  if (start + room > MAX_ENTRY) return start
   // A value with newlines is preceded by its length, 64 bits little endian.
-  const length = Buffer.alloc(8)
-  length.writeBigUInt64LE(BigInt(value.length))
-  return Buffer.concat([Buffer.from(`${name}\n`), length, value, Buffer.from('\n')])
+  const isLine = !value.includes('\n')
+  const begin = start + scratch.write(isLine ? `${name}=` : `${name}\n${' '.repeat(8)}`, start)
+  const length = scratch.write(value, begin, MAX_VALUE)
+  if (!isLine) scratch.writeBigUInt64LE(BigInt(length), begin - 8)
+  return begin + length + scratch.write('\n', begin + length)
 }

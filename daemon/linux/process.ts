@@ -4,6 +4,7 @@ import { isSystemError, systemError } from '../base/errors.ts'
 import { closeFd, dupFd, ioctl, pidfdOpen, pidfdSendSignal } from './libc.ts'
 import { readProcFile } from './proc-file.ts'
 import { pollReadable } from './readiness.ts'
+import { FileStatus } from './stat.ts'
 
 export { cgroupPath } from './cgroup.ts'
 
@@ -173,11 +174,14 @@ const endianLittle = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1
 
 let hasPidfs: boolean | undefined
 
+const status = new FileStatus()
+
 function inodeOfPidfd(fd: number): bigint {
   // Older kernels give all pidfds one inode number of the anonymous inode file system.
   hasPidfs ??= fs.statfsSync(`/proc/self/fd/${String(fd)}`).type === PIDFS_MAGIC
   if (!hasPidfs) return 0n
-  return fs.fstatSync(fd, { bigint: true }).ino
+  status.readOpen(fd)
+  return status.inode
 }
 
 /** undefined when `fd` is no pidfd; -1 for a reaped process. */

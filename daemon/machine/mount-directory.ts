@@ -26,6 +26,8 @@ export class MountDirectory {
   readonly #path: string
   readonly #leaders: string
   readonly #empty: string
+  /** What the directory of leaders holds, once it was read: nobody else changes it. */
+  #led: Set<string> | undefined
 
   constructor(path: string) {
     this.#path = path
@@ -68,6 +70,7 @@ export class MountDirectory {
   /** Takes the directory and the link away. */
   removePoint(name: string): void {
     fs.rmSync(join(this.#leaders, name), { force: true })
+    this.#led?.delete(name)
     try {
       fs.rmdirSync(join(this.#path, name))
     } catch (error) {
@@ -96,11 +99,12 @@ export class MountDirectory {
     const link = join(this.#leaders, name)
     fs.rmSync(link, { force: true })
     fs.symlinkSync(identityOf(leader), link)
+    this.#led?.add(name)
   }
 
   /** Whether what is mounted under a name goes with a machine. Asked of every machine that goes, so that it costs little. */
   hasLeader(name: string): boolean {
-    return fs.lstatSync(join(this.#leaders, name), { throwIfNoEntry: false }) !== undefined
+    return (this.#led ??= new Set(this.led())).has(name)
   }
 
   /** Whether that machine is the one with this leader. */

@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
 import { formatValue, parse } from '../linux/env-file.ts'
 import { readFileBounded, writeFileAtomically } from '../linux/file.ts'
+import { entryOf, tryUnlinkAt } from '../linux/file-at.ts'
 import { PidRef } from '../linux/process.ts'
 import { randomHex } from '../linux/random.ts'
 import { isValidMachineName } from './machine-name.ts'
@@ -37,8 +38,8 @@ export class StateDirectory {
 
   /** Removes link and file; that they are gone already is no error. */
   remove(machine: Machine): void {
-    if (this.#linked.delete(machine)) removeIfThere(this.#linkPath(machine.unit))
-    removeIfThere(join(this.path, machine.name))
+    if (this.#linked.delete(machine)) tryUnlinkAt(entryOf(this.#linkPath(machine.unit)))
+    tryUnlinkAt(entryOf(join(this.path, machine.name)))
   }
 
   /** Names of all machines with a file. Takes away what a write left behind that was cut short by our end. */
@@ -79,14 +80,6 @@ export class StateDirectory {
       symlinkSync(machine.name, temporary)
       renameSync(temporary, path)
     }
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if (!isSystemError(error) || error.code !== 'ENOENT') throw error
   }
 }
 
