@@ -3,11 +3,13 @@ import { join } from 'node:path'
 import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { SharedWork } from '../base/shared-work.ts'
-import { formatIp, formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
+import { formatIp, formatPrefix, networkOf, overlap, type Prefix } from '../base/prefix.ts'
 import { findLink, macText, type Link } from '../linux/link.ts'
 import { findNeighbour, isAtBridge } from '../linux/neighbour.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
-import { takenNetworks } from './bridge.ts'
+import { listAddresses } from '../linux/route.ts'
+import { isOurs, takenNetworks } from './bridge.ts'
+import { configuredNetworks } from './configured-networks.ts'
 import { LeaseFile } from './lease-file.ts'
 import { gatewayOffset, Leases, type AddressSpace, type Lease } from './leases.ts'
 import type { NetworkConfig } from './network-config.ts'
@@ -51,10 +53,9 @@ export class AddressBook {
     const { space } = this.#all(socket)
     // While the bridge is there, machines may be at it.
     if (this.#config.subnet4 !== 'auto' || space.subnet4 === undefined || findLink(socket, this.#config.bridge)) return
-    const taken = this.#taken(socket)
-    const conflict = conflictOf(space.subnet4, taken)
+    const conflict = conflictOf(space.subnet4, this.#taken(socket))
     if (conflict === undefined) return
-    const subnet4 = pickSubnet(this.#config.pool4, this.#config.prefix4, taken, this.seed)
+    const subnet4 = this.#pickSubnet(socket)
     const text = `The subnet of machines, ${formatPrefix(space.subnet4)}, is in use elsewhere: ${formatPrefix(conflict)}`
     if (subnet4 === undefined) {
       log.warn(`${text}; no other one is free`)
@@ -138,13 +139,26 @@ export class AddressBook {
   }
 
   #subnet4(socket: RequestSocket, chosen: Prefix | undefined): Prefix | undefined {
-    const { subnet4, pool4, prefix4 } = this.#config
+    const { subnet4 } = this.#config
     if (subnet4 === 'off') return undefined
     if (typeof subnet4 !== 'string') return subnet4
-    if (chosen !== undefined) return chosen
-    const found = pickSubnet(pool4, prefix4, this.#taken(socket), this.seed)
+    const found = chosen ?? this.#presentSubnet(socket) ?? this.#pickSubnet(socket)
     if (found === undefined) throw new MachinedError('LimitsExceeded', 'No subnet of Pool4= is free')
     return found
+  }
+
+  #pickSubnet(socket: RequestSocket): Prefix | undefined {
+    const { pool4, prefix4 } = this.#config
+    return pickSubnet(pool4, prefix4, [...this.#taken(socket), ...configuredNetworks()], this.seed)
+  }
+
+  /** That of the bridge: machines may be at it though the file is lost. */
+  #presentSubnet(socket: RequestSocket): Prefix | undefined {
+    const bridge = findLink(socket, this.#config.bridge)
+    if (bridge === undefined || !isOurs(bridge)) return undefined
+    const addresses = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === bridge.index)
+    const found = addresses.find(({ prefix }) => prefix.address.length === 4)
+    return found && networkOf(found.prefix)
   }
 
   #subnet6(): Prefix | undefined {

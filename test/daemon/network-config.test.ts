@@ -69,6 +69,23 @@ t.test('Pool4=, Prefix4= and DynamicRange= say which addresses there are', async
   t.match((await found('[Network]\nPool4=10.50.0.0/16\nPrefix4=28\n')).inside, /inet 10\.50\.\d+\.\d+\/28/)
 })
 
+t.test('a subnet is free that the host is not configured for', async (t) => {
+  const networkd = '/etc/systemd/network/50-test.network'
+  const resolver = '/etc/resolv.conf'
+  const config = '[Network]\nPool4=10.50.0.0/23\n'
+  for (const [taken, free] of [
+    ['10.50.0', '10.50.1'],
+    ['10.50.1', '10.50.0']
+  ] as const) {
+    await host.writeFile(networkd, `[Match]\nName=never0\n[Network]\nAddress=${taken}.7/24\nAddress=0.0.0.0/24\n`)
+    t.match((await found(config)).bridge, `inet ${free}.1/24`, `Address= in ${taken}.0/24`)
+    await host.run(['rm', networkd])
+    await host.writeFile(resolver, `# nameserver ${free}.53\nnameserver ${taken}.53\n`)
+    t.match((await found(config)).bridge, `inet ${free}.1/24`, `a name server in ${taken}.0/24`)
+    await host.run(['rm', resolver])
+  }
+})
+
 t.test('Gateway= is the address of the host in both families', async (t) => {
   const config = '[Network]\nSubnet4=10.99.7.0/24\nSubnet6=fd99::/64\n'
   for (const [value, last] of Object.entries({

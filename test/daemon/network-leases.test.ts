@@ -60,6 +60,26 @@ t.test('a daemon that is killed meanwhile leaves the old leases or the new ones'
   t.strictSame((await client.output('ls', '-A', DIRECTORY)).split('\n'), ['.#machines0.json.lck', 'machines0.json'])
 })
 
+t.test('where the file is lost, the network stays that of the bridge', async (t) => {
+  const pool = async (prefix: string): Promise<void> => {
+    await host.run(['systemctl', 'stop', UNIT])
+    await host.run(['rm', '-f', FILE])
+    await host.writeFile('/run/systemd/machined.conf.d/test.conf', `[Network]\nPool4=${prefix}\n`)
+    await host.run(['systemctl', 'start', UNIT])
+  }
+  await m1.end()
+  await pool('10.50.7.0/24')
+  const leader = await m1.start()
+  t.equal((await m1.register(leader)).stderr, '')
+  const before = await addresses(leader)
+  t.match(before[0], /^10\.50\.7\./)
+  await pool('10.60.0.0/16')
+  const isKnown = async (): Promise<boolean> => (await client.output('machinedctl', 'network', 'leases')).includes('m1')
+  await host.waitFor(isKnown, 'the daemon to know the machine')
+  t.match(await client.output('machinedctl', 'network', 'status'), 'IPv4 subnet: 10.50.7.0/24')
+  t.strictSame(await addresses(leader), before)
+})
+
 t.test('an address that somebody else at the bridge has is given to nobody', async (t) => {
   const wanted = await register(m2, t)
   const forget = async (): Promise<void> => {
