@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8'
+import { nodeMajor } from './node-version.ts'
 
 /** The bytes of bytecode that a function may run, again and again, before V8 thinks of compiling it; 67584 by default. */
 const BUDGET = 10_000
@@ -10,6 +11,5 @@ const FIRST_WITHOUT = 22
  * the unit's command line, as Node refuses to start with a flag that its V8 does not know.
  */
 export function compileEarly(): void {
-  const major = Number(process.versions.node.split('.')[0])
-  if (major < FIRST_WITHOUT) setFlagsFromString(`--interrupt-budget=${String(BUDGET)}`)
+  if (nodeMajor < FIRST_WITHOUT) setFlagsFromString(`--interrupt-budget=${String(BUDGET)}`)
 }

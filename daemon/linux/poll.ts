@@ -1,4 +1,5 @@
 import { systemError } from '../base/errors.ts'
+import { nodeMajor } from '../base/node-version.ts'
 import { addressOf, closeFd, registerCallback, uv } from './libc.ts'
 
 /** What a poll reports; `error` is a positive errno, 0 for none. A hang-up counts as readable, so the read tells. */
@@ -19,10 +20,11 @@ let handleSize: number | undefined
 const polls = new Map<bigint, Poll>()
 
 /**
- * From Node 26 on, ticks and promises do not run after what C has called, but only after a callback of Node's own: an
+ * From this Node on, ticks and promises do not run after what C has called, but only after a callback of Node's own: an
  * immediate is the next one.
  */
-let isFollowed = false
+const FIRST_WITHOUT_TICKS = 26
+let isFollowed = nodeMajor < FIRST_WITHOUT_TICKS
 
 function runTicks(): void {
   if (isFollowed) return
