@@ -6,12 +6,12 @@ import { setReadOnly } from './read-only.ts'
 import { removeImage } from './remove.ts'
 import { renameImage } from './rename.ts'
 import { removeLeftovers } from './temporary.ts'
-import { watchPlaces } from './watch-places.ts'
+import { watchPlace, watchVersions } from './watch-places.ts'
 
 /* The entry of a worker thread that changes, mounts or watches images or their pool: locks, copies and removals wait for disks. */
 
 const changes = { cloneImage, removeImage, renameImage, setReadOnly, setImageLimit, setPoolLimit, removeLeftovers }
-const looks = { readPoolSize, watchPlaces }
+const looks = { readPoolSize, watchPlace, watchVersions }
 const mounts = { confineMount, holdImage, mountDirectory, releaseLocks }
 const jobs = { ...changes, ...mounts, ...looks }
 export type ImageJobs = typeof jobs

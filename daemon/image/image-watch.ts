@@ -1,12 +1,15 @@
+import { isSystemError } from '../base/errors.ts'
 import { Inotify, readInotify, type InotifyEvent } from '../linux/inotify.ts'
 import type { JobThreads } from '../linux/job-threads.ts'
 import { closeFd, inotifyInit } from '../linux/libc.ts'
 import { MountWatch } from '../linux/mount-watch.ts'
 import { Poll } from '../linux/poll.ts'
 import type { ImageJobs } from './image-thread.ts'
-import type { Awaited } from './watch-places.ts'
+import type { Awaited, WatchRequest } from './watch-places.ts'
 
 const GONE = Inotify.deletedItself | Inotify.movedItself | Inotify.unmounted | Inotify.overflow | Inotify.ignored
+/** How long it may take to begin to watch a directory, in milliseconds. */
+const HANGS_MS = 5000
 const COME = Inotify.created | Inotify.movedTo
 /** How many searches may follow one that may have come too early. A rest is before each: time enough for who opens and changes. */
 const MOST_LOOKS = 3
@@ -25,6 +28,8 @@ export class ImageWatch {
   #closed = false
   /** Whether there are directories that are not watched yet. */
   #stale = true
+  /** Whether some are on file systems that did not answer. */
+  #isPartial = false
   #isSearching = false
   /** Whether an image was closed during the search. */
   #isAmbiguous = false
@@ -43,13 +48,14 @@ export class ImageWatch {
       this.#stale = true
       this.#happened()
     })
-    if (!this.#stale) return
+    if (!this.#stale && !this.#isPartial) return
     const fd = inotifyInit()
     let awaited: readonly Awaited[]
     // Mounts can change again meanwhile.
     this.#stale = false
+    this.#isPartial = false
     try {
-      awaited = await this.#threads.run('watchPlaces', { fd, search: this.#search })
+      awaited = await this.#watchAll(fd)
     } catch (error) {
       this.#stale = true
       closeFd(fd)
@@ -89,6 +95,32 @@ export class ImageWatch {
     this.#closed = true
     this.#mounts?.close()
     this.#watched?.poll.close()
+  }
+
+  async #watchAll(fd: number): Promise<Awaited[]> {
+    const awaited: Awaited[] = []
+    for (const directory of this.#search) {
+      const place = await this.#unlessHanging('watchPlace', { fd, directory })
+      awaited.push(...(place?.awaited ?? []))
+      for (const versioned of place?.versioned ?? []) {
+        await this.#unlessHanging('watchVersions', { fd, directory: versioned })
+      }
+    }
+    return awaited
+  }
+
+  /** Undefined where a file system does not answer: that is no reason not to tell of others. */
+  async #unlessHanging<J extends 'watchPlace' | 'watchVersions'>(
+    job: J,
+    request: WatchRequest
+  ): Promise<ReturnType<ImageJobs[J]> | undefined> {
+    try {
+      return await this.#threads.run(job, request, { patience: { ms: HANGS_MS, subject: request.directory } })
+    } catch (error) {
+      if (!isSystemError(error) || !['ETIMEDOUT', 'EBUSY'].includes(error.code)) throw error
+      this.#isPartial = true
+      return undefined
+    }
   }
 
   #lookAgain(): void {

@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { ifPossible } from '../base/errors.ts'
 import { Inotify, WATCH_DIRECTORY, WATCH_IN_ADDITION } from '../linux/inotify.ts'
-import { inotifyAddWatch } from '../linux/libc.ts'
+import { closeFd, dupFd, inotifyAddWatch } from '../linux/libc.ts'
 
 const { created, deleted, deletedItself, movedFrom, movedItself, movedTo } = Inotify
 /**
@@ -29,17 +29,38 @@ export interface Awaited {
   readonly name: string
 }
 
+/** What came of watching a directory with images. */
+export interface WatchedPlace {
+  readonly awaited: readonly Awaited[]
+  /** Directories in it that hold versions of an image. */
+  readonly versioned: readonly string[]
+}
+
+/** What to watch, by which inotify descriptor. */
+export interface WatchRequest {
+  readonly fd: number
+  readonly directory: string
+}
+
 /**
- * Adds watches for all directories with images to an inotify descriptor, also for those in them that hold versions of one,
- * and for what has to come first where a directory is missing. For a thread: a file system may not answer.
+ * Adds watches to an inotify descriptor for a directory with images, or for what has to come first where that is missing. For
+ * a thread: a file system may not answer, and when it does in the end, the descriptor's number may be that of another file.
  */
-export function watchPlaces({ fd, search }: { fd: number; search: readonly string[] }): Awaited[] {
-  const awaited: Awaited[] = []
-  for (const directory of search) {
-    if (watch(fd, directory, OF_IMAGES) === undefined) awaited.push(...awaitDirectory(fd, directory))
-    else for (const name of versioned(directory)) watch(fd, join(directory, name), OF_IMAGES)
+export function watchPlace({ fd, directory }: WatchRequest): WatchedPlace {
+  const own = dupFd(fd)
+  try {
+    if (watch(own, directory, OF_IMAGES) === undefined) {
+      return { awaited: awaitDirectory(own, directory), versioned: [] }
+    }
+    return { awaited: [], versioned: versioned(directory) }
+  } finally {
+    closeFd(own)
   }
-  return awaited
+}
+
+/** The same for a directory that holds versions of an image. */
+export function watchVersions({ fd, directory }: WatchRequest): void {
+  watch(fd, directory, OF_IMAGES)
 }
 
 /** Watches the directory that is there of those that lead to a missing one. */
@@ -60,7 +81,8 @@ function awaitDirectory(fd: number, missing: string): Awaited[] {
 }
 
 function versioned(directory: string): string[] {
-  return ifPossible(() => fs.readdirSync(directory).filter((name) => name.endsWith('.v'))) ?? []
+  const names = ifPossible(() => fs.readdirSync(directory)) ?? []
+  return names.filter((name) => name.endsWith('.v')).map((name) => join(directory, name))
 }
 
 /** Undefined where there is no such directory, or none that can be watched. */

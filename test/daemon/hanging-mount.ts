@@ -8,7 +8,7 @@ import { projectDirectory } from '../host/root.ts'
 const SCRIPT = `
 exec 3<>/dev/fuse
 exec nsenter --mount --root --target "$0" sh -euc '
-  mount -i -t fuse -o "fd=3,rootmode=$1,user_id=0,group_id=0,allow_other" hang "$0"
+  mount -i -t fuse -o "fd=3,rootmode=$1,user_id=0,group_id=0,allow_other,default_permissions" hang "$0"
   echo mounted
   exec sleep infinity' "$1" "$2"
 `
