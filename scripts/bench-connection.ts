@@ -101,7 +101,7 @@ export class BenchConnection {
   }
 
   #send(bytes: Buffer): void {
-    if (sendMessage(this.#fd, [bytes]) !== bytes.length) throw new Error('The bus does not take a whole request')
+    if (sendMessage(this.#fd, bytes) !== bytes.length) throw new Error('The bus does not take a whole request')
   }
 
   #read(): void {

@@ -46,8 +46,7 @@ class VarlinkConnection {
       this.#waiting = replies
       this.#done = resolve
       this.#fail = reject
-      if (sendMessage(this.#fd, [message]) !== message.length)
-        reject(new Error('The daemon does not take a whole call'))
+      if (sendMessage(this.#fd, message) !== message.length) reject(new Error('The daemon does not take a whole call'))
     })
   }
 

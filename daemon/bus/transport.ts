@@ -173,7 +173,7 @@ export class Transport {
     try {
       while (!this.#blocked && queue.length > 0) {
         const { data, fds } = queue.next()
-        const sent = sendMessage(this.#fd, [data], fds)
+        const sent = sendMessage(this.#fd, data, fds)
         if (sent === undefined) this.#blocked = true
         else closeAll(queue.sent(sent))
       }

@@ -4,9 +4,6 @@ import { addressOf, closeFd, connectSocket, getSocketOption, recvmsg, send, send
 /** Most descriptors one message can carry (the kernel's SCM_MAX_FD). */
 export const maxFdsPerMessage = 253
 
-/** Most buffers one send can carry (IOV_MAX). */
-export const maxBuffersPerSend = 1024
-
 /** sockaddr_un of a path, or of an abstract name when it starts with `@`. Throws ENAMETOOLONG. */
 export function socketAddress(path: string): Buffer {
   const name = Buffer.from(path)
@@ -40,24 +37,24 @@ export function connectUnix(path: string): number {
 
 // struct msghdr, struct iovec and struct cmsghdr of 64-bit Linux.
 const headerSize = 56
-const iovecSize = 16
 const cmsgHeaderSize = 16
 
-/** struct msghdr over an iovec array and a control buffer, which must both outlive it. */
-function messageHeader(iovecs: Buffer, count: number, control: Buffer | undefined): Buffer {
+/** struct msghdr over one iovec and a control buffer, which must both outlive it. */
+function messageHeader(iovec: Buffer, control: Buffer): Buffer {
   const header = Buffer.alloc(headerSize)
-  header.writeBigUInt64LE(addressOf(iovecs), 16)
-  header.writeBigUInt64LE(BigInt(count), 24)
-  if (control !== undefined) {
-    header.writeBigUInt64LE(addressOf(control), 32)
-    header.writeBigUInt64LE(BigInt(control.length), 40)
-  }
+  header.writeBigUInt64LE(addressOf(iovec), 16)
+  header.writeBigUInt64LE(1n, 24)
+  header.writeBigUInt64LE(addressOf(control), 32)
+  header.writeBigUInt64LE(BigInt(control.length), 40)
   return header
 }
 
-function pointTo(iovecs: Buffer, index: number, data: Buffer): void {
-  iovecs.writeBigUInt64LE(addressOf(data), index * iovecSize)
-  iovecs.writeBigUInt64LE(BigInt(data.length), index * iovecSize + 8)
+/** struct iovec, which the data must outlive. */
+function iovecOf(data: Buffer): Buffer {
+  const iovec = Buffer.alloc(16)
+  iovec.writeBigUInt64LE(addressOf(data))
+  iovec.writeBigUInt64LE(BigInt(data.length), 8)
+  return iovec
 }
 
 /** The control message SCM_RIGHTS that carries these descriptors (unix(7)). */
@@ -71,15 +68,11 @@ function rightsMessage(fds: readonly number[]): Buffer {
 }
 
 /**
- * Sends buffers (at most maxBuffersPerSend are looked at) and descriptors, which stay ours, in one go. Gives the
- * number of bytes taken, which may be a part, or undefined when the socket is full. Throws SystemError.
+ * Sends data and descriptors, which stay ours, in one go. Gives the number of bytes taken, which may be a part, or undefined
+ * when the socket is full. Throws SystemError.
  */
-export function sendMessage(fd: number, buffers: readonly Buffer[], fds: readonly number[] = []): number | undefined {
-  if (buffers.length === 1 && fds.length === 0) return send(fd, buffers[0] as Buffer)
-  const count = Math.min(buffers.length, maxBuffersPerSend)
-  const iovecs = Buffer.alloc(count * iovecSize)
-  for (let index = 0; index < count; index++) pointTo(iovecs, index, buffers[index] as Buffer)
-  return sendmsg(fd, messageHeader(iovecs, count, fds.length === 0 ? undefined : rightsMessage(fds)))
+export function sendMessage(fd: number, data: Buffer, fds: readonly number[] = []): number | undefined {
+  return fds.length === 0 ? send(fd, data) : sendmsg(fd, messageHeader(iovecOf(data), rightsMessage(fds)))
 }
 
 /** What one receive gave: 0 bytes is the end of the stream. The descriptors belong to the caller. */
@@ -91,15 +84,15 @@ export interface Received {
 /** Reads one stream again and again into the same buffer, so that all the structures are built once. */
 export class MessageReceiver {
   readonly buffer: Buffer
-  readonly #iovecs = Buffer.alloc(iovecSize)
+  readonly #iovec: Buffer
   readonly #control = Buffer.alloc(cmsgHeaderSize + ((maxFdsPerMessage * 4 + 7) & ~7))
   readonly #header: Buffer
 
   constructor(size: number) {
     // Not from Node's pool: the kernel writes here.
     this.buffer = Buffer.allocUnsafeSlow(size)
-    pointTo(this.#iovecs, 0, this.buffer)
-    this.#header = messageHeader(this.#iovecs, 1, this.#control)
+    this.#iovec = iovecOf(this.buffer)
+    this.#header = messageHeader(this.#iovec, this.#control)
   }
 
   /**
@@ -156,7 +149,7 @@ export function sendDatagram(path: string, data: Buffer, fds: readonly number[] 
   const fd = connectedSocket('datagram', path)
   try {
     // A datagram of descriptors alone has one empty buffer.
-    if (sendMessage(fd, [data], fds) === undefined) throw systemError(11, 'sendmsg', path)
+    if (sendMessage(fd, data, fds) === undefined) throw systemError(11, 'sendmsg', path)
   } finally {
     closeFd(fd)
   }

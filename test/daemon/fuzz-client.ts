@@ -194,7 +194,7 @@ class Socket {
 
   #send(piece: Buffer): number {
     try {
-      return sendMessage(this.#fd, [piece]) ?? 0
+      return sendMessage(this.#fd, piece) ?? 0
     } catch {
       // Cut off already; what was said before is still to be read.
       return piece.length

@@ -1,5 +1,5 @@
 import { closeFd } from '../../linux/libc.ts'
-import { maxBuffersPerSend, sendMessage } from '../../linux/unix-socket.ts'
+import { sendMessage } from '../../linux/unix-socket.ts'
 
 /** Replies on their way to the socket, each with the descriptors that go with its first byte. */
 export class OutQueue {
@@ -19,13 +19,14 @@ export class OutQueue {
   /** Sends what the socket takes. Throws SystemError. */
   flush(socket: number): void {
     for (let first = this.#entries[0]; first !== undefined; first = this.#entries[0]) {
-      const buffers = first.fds.length > 0 ? [first.data] : this.#buffersWithoutFds()
-      const sent = sendMessage(socket, buffers, first.fds)
+      const sent = sendMessage(socket, first.data, first.fds)
       if (sent === undefined) return
+      this.#bytes -= sent
       // They are with the kernel as soon as one byte is.
       first.fds.forEach(closeFd)
       first.fds = []
-      this.#drop(sent)
+      if (sent < first.data.length) first.data = first.data.subarray(sent)
+      else this.#entries.shift()
     }
   }
 
@@ -33,25 +34,5 @@ export class OutQueue {
   clear(): void {
     for (const { fds } of this.#entries.splice(0)) fds.forEach(closeFd)
     this.#bytes = 0
-  }
-
-  #buffersWithoutFds(): Buffer[] {
-    const end = this.#entries.findIndex(({ fds }, index) => fds.length > 0 || index === maxBuffersPerSend)
-    return this.#entries.slice(0, end < 0 ? undefined : end).map(({ data }) => data)
-  }
-
-  #drop(sent: number): void {
-    this.#bytes -= sent
-    let rest = sent
-    let whole = 0
-    for (const entry of this.#entries) {
-      if (rest < entry.data.length) {
-        entry.data = entry.data.subarray(rest)
-        break
-      }
-      rest -= entry.data.length
-      whole++
-    }
-    this.#entries.splice(0, whole)
   }
 }
