@@ -11,6 +11,8 @@ export interface ImagePlaces {
   readonly locks: string | undefined
   /** Where settings of images are, apart from those beside an image (spec/dbus.md 8.8). */
   readonly settings: readonly string[]
+  /** Where it is said which images are started at boot, and how. */
+  readonly units: readonly string[]
 }
 
 const SYSTEM_POOL = '/var/lib/machines'
@@ -28,7 +30,8 @@ export const systemPlaces: ImagePlaces = {
   ],
   pool: SYSTEM_POOL,
   locks: '/run/systemd/nspawn/locks',
-  settings: ['/etc/systemd/nspawn', '/run/systemd/nspawn', '/usr/lib/systemd/nspawn']
+  settings: ['/etc/systemd/nspawn', '/run/systemd/nspawn', '/usr/lib/systemd/nspawn'],
+  units: ['/etc/systemd/system']
 }
 
 /** The places of a user's manager, from its environment; paths there that are not absolute do not count. */
@@ -40,12 +43,13 @@ export function userPlaces(home: string, environment: Readonly<Record<string, st
   const runtime = absolute('XDG_RUNTIME_DIR')
   const pool = join(absolute('XDG_STATE_HOME') ?? join(home, '.local/state'), 'machines')
   const ofRuntime = (name: string): string[] => (runtime === undefined ? [] : [join(runtime, name)])
-  const configuration = join(absolute('XDG_CONFIG_HOME') ?? join(home, '.config'), 'systemd/nspawn')
+  const configuration = join(absolute('XDG_CONFIG_HOME') ?? join(home, '.config'), 'systemd')
   return {
     scope: 'user',
     search: [...ofRuntime('machines'), pool, join(home, '.local/lib/machines')],
     pool,
     locks: ofRuntime('systemd/nspawn/locks')[0],
-    settings: [configuration, ...ofRuntime('systemd/nspawn'), join(home, '.local/lib/systemd/nspawn')]
+    settings: [join(configuration, 'nspawn'), ...ofRuntime('systemd/nspawn'), join(home, '.local/lib/systemd/nspawn')],
+    units: [join(configuration, 'user')]
   }
 }

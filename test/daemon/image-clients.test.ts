@@ -32,13 +32,26 @@ for (const { root, systemd } of ROOTS) {
     })
 
     await t.test('an image is started at boot, under its name, as long as that is wanted', async (t) => {
-      const enabled = async (): Promise<string> =>
-        (await host.run(['systemctl', 'is-enabled', 'systemd-nspawn@imported.service'], { reject: false })).stdout
+      const enabled = async (name = 'imported'): Promise<string> =>
+        (await host.run(['systemctl', 'is-enabled', `systemd-nspawn@${name}.service`], { reject: false })).stdout
       await host.run(['machinectl', 'enable', 'imported'])
       t.equal(await enabled(), 'enabled')
       await host.run(['machinectl', 'disable', 'imported'])
       t.equal(await enabled(), 'disabled')
       t.not((await host.run(['machinectl', 'enable', 'nothing'], { reject: false })).exitCode, 0)
+
+      await host.run(['machinectl', 'enable', 'imported'])
+      const drop = '/etc/systemd/system/systemd-nspawn@other.service.d/own.conf'
+      await host.writeFile(drop.replace('other', 'imported'), '[Unit]\nDescription=Mine\n')
+      await host.run(['machinectl', 'rename', 'imported', 'other'])
+      t.equal(await enabled('other'), 'enabled', 'as before, under its new name')
+      t.equal(await enabled(), 'disabled')
+      t.match(await host.readFile(drop), 'Mine')
+      await host.run(['machinectl', 'clone', 'other', 'imported'])
+      t.equal(await enabled(), 'disabled')
+      await host.run(['machinectl', 'remove', 'other'])
+      t.equal(await enabled('other'), 'disabled', 'nothing is left of it')
+      t.equal((await host.run(['ls', drop], { reject: false })).stdout, '')
     })
 
     await t.test(

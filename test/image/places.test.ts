@@ -5,6 +5,12 @@ t.test("a user's images are found below the directories of the environment", (t)
   const places = userPlaces('/home/u', { XDG_RUNTIME_DIR: '/run/user/1', XDG_STATE_HOME: '/state' })
   t.same(places.search, ['/run/user/1/machines', '/state/machines', '/home/u/.local/lib/machines'])
   t.equal(places.pool, '/state/machines')
+  t.same(places.settings, [
+    '/home/u/.config/systemd/nspawn',
+    '/run/user/1/systemd/nspawn',
+    '/home/u/.local/lib/systemd/nspawn'
+  ])
+  t.same(places.units, ['/home/u/.config/systemd/user'])
   t.end()
 })
 

@@ -22,7 +22,8 @@ export class ThrowAwayPool {
       search: [join(top, 'etc'), join(top, 'pool')],
       pool: join(top, 'pool'),
       locks: join(top, 'locks'),
-      settings: [join(top, 'settings')]
+      settings: [join(top, 'settings')],
+      units: [join(top, 'units')]
     }
     for (const name of ['etc', 'pool', 'settings']) fs.mkdirSync(join(top, name), { recursive: true })
     const list = (): Promise<readonly Image[]> => Promise.resolve(this.images)
