@@ -49,9 +49,12 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
  */
 export class RequestSocket {
   readonly #fd: number
+  readonly #most: number
   #sequence = 0
 
-  constructor(protocol = NETLINK_ROUTE) {
+  /** `most` is how many objects of a kind are read: all of the host, but not of a machine, whose root can make any number. */
+  constructor(protocol = NETLINK_ROUTE, most = Infinity) {
+    this.#most = most
     this.#fd = checked(c.socket(AF_NETLINK, SOCK_RAW | SOCK_FLAGS, protocol), 'socket')
     try {
       // Connected to the kernel, whose address is all zero, the socket takes messages of nobody else.
@@ -98,7 +101,7 @@ export class RequestSocket {
   /** All objects of a kind, or of those the body asks for. Throws as `dump` of rtnetlink.ts does, explained by `what`. */
   dump(what: string, type: number, body: Buffer): RouteMessage[] {
     try {
-      return dump(this.#fd, type, body)
+      return dump(this.#fd, type, body, this.#most)
     } catch (error) {
       const { code, syscall } = error as { code: string; syscall: string }
       throw new ExplainedError(what, { code, syscall })

@@ -23,7 +23,7 @@ const MSG_TRUNC = 0x20
 /** A dump that is interrupted by changes again and again is given up. */
 const ATTEMPTS = 10
 /** Whoever rules the namespace can fill it with objects, and we are held up as long as we read them. */
-const MOST_MESSAGES = 16_384
+export const MOST_MESSAGES = 16_384
 
 /** One answer to a request: its type and what follows the header. */
 export interface RouteMessage {
@@ -72,12 +72,12 @@ export function readAddresses(socket: number): InterfaceAddress[] {
 /**
  * Sends a request for all objects of a kind and gives the answers. Never waits: the kernel answers while we send and
  * receive. Throws the kernel's error, EBADMSG for an answer that makes no sense, EINTR when the objects never stop
- * changing, ENOBUFS when there are too many.
+ * changing, ENOBUFS when there are more than `most`: the socket is of no use then, as the rest is still to come.
  */
-export function dump(socket: number, type: number, body: Buffer): RouteMessage[] {
+export function dump(socket: number, type: number, body: Buffer, most = MOST_MESSAGES): RouteMessage[] {
   for (let sequence = 1; sequence <= ATTEMPTS; sequence++) {
     send(socket, formatRequest(type, sequence, body))
-    const messages = receiveDump(socket, sequence)
+    const messages = receiveDump(socket, sequence, most)
     if (messages !== undefined) return messages
   }
   throw systemError(os.errno.EINTR, 'netlink')
@@ -93,7 +93,7 @@ function formatRequest(type: number, sequence: number, body: Buffer): Buffer {
 }
 
 /** Undefined when the objects changed meanwhile, so that some may be missing or twice. */
-function receiveDump(socket: number, sequence: number): RouteMessage[] | undefined {
+function receiveDump(socket: number, sequence: number, most: number): RouteMessage[] | undefined {
   const messages: RouteMessage[] = []
   let interrupted = false
   for (;;) {
@@ -104,7 +104,7 @@ function receiveDump(socket: number, sequence: number): RouteMessage[] | undefin
       if (isLast(message)) return interrupted ? undefined : messages
       messages.push(message)
     }
-    if (messages.length > MOST_MESSAGES) throw systemError(os.errno.ENOBUFS, 'netlink')
+    if (messages.length > most) throw systemError(os.errno.ENOBUFS, 'netlink')
   }
 }
 

@@ -1,7 +1,7 @@
 import { formatIp, formatPrefix, offsetIn, type Prefix } from '../base/prefix.ts'
 import { changeLink, findLink, listLinks, type Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
-import { RequestSocket } from '../linux/netlink-request.ts'
+import { NETLINK_ROUTE, RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
 import {
   addAddress,
@@ -12,6 +12,7 @@ import {
   RTN_UNICAST,
   type Route
 } from '../linux/route.ts'
+import { MOST_MESSAGES } from '../linux/rtnetlink.ts'
 import { setSysctl } from '../linux/sysctl.ts'
 import type { GuestFile } from '../linux/jobs-write-files.ts'
 
@@ -24,10 +25,14 @@ export interface GuestPlan {
   readonly gateways: readonly Buffer[]
 }
 
+function openSocket(): RequestSocket {
+  return new RequestSocket(NETLINK_ROUTE, MOST_MESSAGES)
+}
+
 /** The machine's end of the link, or undefined when its leader has no network of its own, or no such end. */
 export function findGuestLink(own: NetworkNamespace, leader: PidRef, port: Pick<Link, 'index'>): Link | undefined {
   return own.inside(leader, () => {
-    using socket = new RequestSocket()
+    using socket = openSocket()
     return listLinks(socket).find(({ kind, peer }) => kind === 'veth' && peer === port.index)
   })
 }
@@ -38,7 +43,7 @@ export function findGuestLink(own: NetworkNamespace, leader: PidRef, port: Pick<
  */
 export function injectAddresses(own: NetworkNamespace, leader: PidRef, guest: Link, plan: GuestPlan): void {
   own.inside(leader, () => {
-    using socket = new RequestSocket()
+    using socket = openSocket()
     const loopback = { index: 1, name: 'lo' }
     changeLink(socket, loopback, { up: true })
     for (const [name, value] of settingsOf(guest.name)) ignoreMissing(name, value)
@@ -54,7 +59,7 @@ export function injectAddresses(own: NetworkNamespace, leader: PidRef, guest: Li
  */
 export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, plan: GuestPlan): boolean {
   const found = own.inside(leader, () => {
-    using socket = new RequestSocket()
+    using socket = openSocket()
     if (findLink(socket, guest.index)?.up !== true) return false
     const present = new Set(addressesOf(socket, guest))
     const waysOut = listRoutes(socket).filter(
@@ -86,7 +91,7 @@ export function removeAddresses(
   addresses: readonly Prefix[]
 ): void {
   own.inside(leader, () => {
-    using socket = new RequestSocket()
+    using socket = openSocket()
     for (const prefix of addresses) removeAddress(socket, guest, prefix)
   })
 }

@@ -10,7 +10,7 @@ import {
   listLinks
 } from '../../daemon/linux/link.ts'
 import { NetworkNamespace } from '../../daemon/linux/namespace.ts'
-import { RequestSocket } from '../../daemon/linux/netlink-request.ts'
+import { NETLINK_ROUTE, RequestSocket } from '../../daemon/linux/netlink-request.ts'
 import { addAddress, addDefaultRoute, listAddresses, listRoutes, removeAddress } from '../../daemon/linux/route.ts'
 import { formatPrefix, type Prefix } from '../../daemon/base/prefix.ts'
 import { ThrowAwayNetwork } from './throw-away-network.ts'
@@ -21,9 +21,9 @@ t.teardown(() => {
   own.close()
 })
 
-async function emptyNetwork(t: Test): Promise<RequestSocket> {
-  const network = await ThrowAwayNetwork.start('ip link set lo up')
-  const socket = own.inside(network.process, () => new RequestSocket())
+async function emptyNetwork(t: Test, script = '', most?: number): Promise<RequestSocket> {
+  const network = await ThrowAwayNetwork.start(`ip link set lo up\n${script}`)
+  const socket = own.inside(network.process, () => new RequestSocket(NETLINK_ROUTE, most))
   if (socket === undefined) throw new Error('It is our own namespace')
   t.teardown(() => {
     socket.close()
@@ -89,6 +89,21 @@ void t.test(
     t.equal(findLink(socket, 'b0'), undefined)
   }
 )
+
+const MANY = 20_000
+const MANY_ROUTES = `seq ${MANY} | while read -r n
+  do echo "route add 10.$((n >> 8 & 255)).$((n & 255)).0/24 dev lo table $((n >> 16 | 100))"; done | ip -batch -`
+
+void t.test('a router has more routes than a machine may have', { skip: !isRoot && 'needs root' }, async (t) => {
+  const socket = await emptyNetwork(t, MANY_ROUTES)
+  for (let turn = 0; turn < 2; turn++) {
+    const routes = listRoutes(socket).filter(({ destination }) => destination?.length === 24)
+    t.equal(routes.length, MANY)
+    t.match(routes.at(-1), { interfaceIndex: 1, gateway: undefined, type: 1 })
+  }
+  const limited = await emptyNetwork(t, MANY_ROUTES, 16_384)
+  t.throws(() => listRoutes(limited), { code: 'ENOBUFS' })
+})
 
 void t.test('what the kernel refuses is told in its own words', { skip: !isRoot && 'needs root' }, async (t) => {
   const socket = await emptyNetwork(t)
