@@ -26,10 +26,10 @@ export class NetworkNamespace {
   }
 
   /**
-   * Runs `work` in the network namespace of a process, telling its name; undefined, and not run, when that is our own. Nothing else of
-   * this daemon runs meanwhile: `work` must be synchronous, wait for nothing and start no thread. It is for creating
-   * a socket, which belongs to the namespace for good. Ends the process when there is no way back, lest it serve
-   * everybody from inside a machine. Throws ESRCH when the process is gone.
+   * Runs `work` in the network namespace of a process, telling its name; undefined, and not run, when that is our own.
+   * Nothing else of this daemon runs meanwhile: `work` must be synchronous, wait for nothing and start no thread. It is
+   * for creating a socket, which belongs to the namespace for good. Ends the process when there is no way back, lest it
+   * serve everybody from inside a machine. Throws ESRCH when the process is gone.
    */
   inside<T>(process: PidRef, work: (name: string) => T): T | undefined {
     const fd = openNamespace(process, 'net')
@@ -76,20 +76,20 @@ export function openNamespace(process: PidRef, kind: NamespaceKind): number {
   throw systemError(os.errno.ESRCH, 'open', path)
 }
 
-/** The name of a namespace of a process, such as `net:[4026531840]`; no two have the same. Throws ESRCH as above. */
-export function namespaceName(process: PidRef, kind: NamespaceKind): string {
-  const path = pathOf(process, kind)
-  const name = unlessGone(() => readProcLink(path))
-  if (process.isAlive()) return name
-  throw systemError(os.errno.ESRCH, 'readlink', path)
-}
-
 /** The same, but undefined for the namespace that the daemon is in itself. */
 export function openForeignNamespace(process: PidRef, kind: NamespaceKind): number | undefined {
   const fd = openNamespace(process, kind)
   if (nameOfOpen(fd) !== readProcLink(`/proc/self/ns/${kind}`)) return fd
   closeFd(fd)
   return undefined
+}
+
+/** The name of a namespace of a process, such as `net:[4026531840]`; no two have the same. Throws ESRCH as openNamespace(). */
+export function namespaceName(process: PidRef, kind: NamespaceKind): string {
+  const path = pathOf(process, kind)
+  const name = unlessGone(() => readProcLink(path))
+  if (process.isAlive()) return name
+  throw systemError(os.errno.ESRCH, 'readlink', path)
 }
 
 function pathOf(process: PidRef, kind: NamespaceKind): string {

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
+import { ifPossible } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import { declare } from './libc.ts'
+import { declare, getSocketOption } from './libc.ts'
 import { netlinkPackage, type PackageSocket } from './netlink-package.ts'
 import { setSocketOption } from './netlink-request.ts'
 
@@ -20,12 +21,7 @@ const c = {
     'int',
     'void *',
     'void *'
-  ]),
-  getsockopt: declare<(fd: number, level: number, name: number, value: Buffer, length: Buffer) => number>(
-    'getsockopt',
-    'int',
-    ['int', 'int', 'int', 'void *', 'void *']
-  )
+  ])
 }
 
 /** One event of the kernel. */
@@ -97,8 +93,7 @@ export class KernelEvents {
 
 function dropsOf(fd: number): number {
   const info = Buffer.alloc(MEMINFO_LENGTH)
-  const length = Buffer.from([MEMINFO_LENGTH, 0, 0, 0])
-  return c.getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, length) === 0 ? info.readUInt32LE(DROPS_OFFSET) : 0
+  return ifPossible(() => getSocketOption(fd, SO_MEMINFO, info)) === undefined ? 0 : info.readUInt32LE(DROPS_OFFSET)
 }
 
 /** The package does not tell the descriptor of its socket, but the port that it is bound to, which no other socket has. */

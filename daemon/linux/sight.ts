@@ -46,6 +46,7 @@ export function isUnchanged({ seen }: Sight): boolean {
   return ifPossible(() => seen.every(isSame)) ?? false
 }
 
+/** Lets go of what was seen. */
 export function closeSight({ seen }: Sight): void {
   for (const { fd } of seen) closeFd(fd)
 }

@@ -37,24 +37,24 @@ export function connectUnix(path: string): number {
 
 // struct msghdr, struct iovec and struct cmsghdr of 64-bit Linux.
 const headerSize = 56
+const iovecSize = 16
 const cmsgHeaderSize = 16
 
-/** struct msghdr over one iovec and a control buffer, which must both outlive it. */
-function messageHeader(iovec: Buffer, control: Buffer): Buffer {
+/** What a header points to, by addresses alone, lives as long as the header. */
+const pointees = new WeakMap<Buffer, readonly Buffer[]>()
+
+/** struct msghdr over a control buffer and one struct iovec for the data. */
+function messageHeader(data: Buffer, control: Buffer): Buffer {
+  const iovec = Buffer.alloc(iovecSize)
+  iovec.writeBigUInt64LE(addressOf(data))
+  iovec.writeBigUInt64LE(BigInt(data.length), 8)
   const header = Buffer.alloc(headerSize)
   header.writeBigUInt64LE(addressOf(iovec), 16)
   header.writeBigUInt64LE(1n, 24)
   header.writeBigUInt64LE(addressOf(control), 32)
   header.writeBigUInt64LE(BigInt(control.length), 40)
+  pointees.set(header, [iovec, data, control])
   return header
-}
-
-/** struct iovec, which the data must outlive. */
-function iovecOf(data: Buffer): Buffer {
-  const iovec = Buffer.alloc(16)
-  iovec.writeBigUInt64LE(addressOf(data))
-  iovec.writeBigUInt64LE(BigInt(data.length), 8)
-  return iovec
 }
 
 /** The control message SCM_RIGHTS that carries these descriptors (unix(7)). */
@@ -72,7 +72,7 @@ function rightsMessage(fds: readonly number[]): Buffer {
  * when the socket is full. Throws SystemError.
  */
 export function sendMessage(fd: number, data: Buffer, fds: readonly number[] = []): number | undefined {
-  return fds.length === 0 ? send(fd, data) : sendmsg(fd, messageHeader(iovecOf(data), rightsMessage(fds)))
+  return fds.length === 0 ? send(fd, data) : sendmsg(fd, messageHeader(data, rightsMessage(fds)))
 }
 
 /** What one receive gave: 0 bytes is the end of the stream. The descriptors belong to the caller. */
@@ -84,15 +84,13 @@ export interface Received {
 /** Reads one stream again and again into the same buffer, so that all the structures are built once. */
 export class MessageReceiver {
   readonly buffer: Buffer
-  readonly #iovec: Buffer
   readonly #control = Buffer.alloc(cmsgHeaderSize + ((maxFdsPerMessage * 4 + 7) & ~7))
   readonly #header: Buffer
 
   constructor(size: number) {
     // Not from Node's pool: the kernel writes here.
     this.buffer = Buffer.allocUnsafeSlow(size)
-    this.#iovec = iovecOf(this.buffer)
-    this.#header = messageHeader(this.#iovec, this.#control)
+    this.#header = messageHeader(this.buffer, this.#control)
   }
 
   /**
