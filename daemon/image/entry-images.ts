@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { ifPossible, isSystemError } from '../base/errors.ts'
-import { nameOf } from '../linux/file-at.ts'
+import { entryOf } from '../linux/file-at.ts'
 import { closeFd } from '../linux/libc.ts'
 import { FileStatus, isOnReadOnlyMount, type FileKind } from '../linux/stat.ts'
 import { imageOf, isKnownByStatus } from './attributes.ts'
@@ -12,7 +12,6 @@ import { entriesOf, pickVersion } from './versioned-directory.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 const O_PATH = 0x200000
-const AT_FDCWD = -100
 const ROOT = '/'
 
 /** What was seen at an entry last time. */
@@ -79,7 +78,7 @@ export class EntryImages {
       if (!meaning.suffix.endsWith('.v')) return this.#imageOf(meaning.image, path, entry.path)
       const version = pickIn(path, meaning)
       if (version === undefined) return undefined
-      this.#status.read(AT_FDCWD, nameOf(version))
+      this.#readStatus(version)
       return this.#imageOf(meaning.image, version, entry.path)
     } catch (error) {
       if (isSystemError(error)) return undefined
@@ -90,7 +89,7 @@ export class EntryImages {
   /** The host as an image. Throws when it cannot be looked at. */
   host(): Image | undefined {
     this.#whereabouts.enterPlace(ROOT)
-    this.#status.read(AT_FDCWD, nameOf(ROOT))
+    this.#readStatus(ROOT)
     return this.#imageOf(HOST_IMAGE, ROOT, ROOT)
   }
 
@@ -108,6 +107,11 @@ export class EntryImages {
   /** Forgets all entries but those of some paths. */
   keepOnly(entries: ReadonlySet<string>): void {
     for (const path of this.#known.keys()) if (path !== ROOT && !entries.has(path)) this.#known.delete(path)
+  }
+
+  #readStatus(path: string): void {
+    const { directory, name } = entryOf(path)
+    this.#status.read(directory, name)
   }
 
   /** The image at `path`, which `#status` is about. */

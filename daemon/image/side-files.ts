@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
-import { nameOf, openAt, renameAt } from '../linux/file-at.ts'
+import { entryOf, nameOf, openAt, renameAt } from '../linux/file-at.ts'
 import { closeFd } from '../linux/libc.ts'
 import type { ImagePlaces } from './places.ts'
 
@@ -75,7 +75,7 @@ export function removeSideFiles(name: string, path: string, places: ImagePlaces)
 export function renameSideFiles(from: string, to: string, path: string, places: ImagePlaces): Complaints {
   return forEach([...sideFiles(path, places), ...unitFiles(path, places)], (file) => {
     const { O_RDONLY, O_DIRECTORY } = fs.constants
-    const directory = openAt({ directory: -1, name: nameOf(file.directory) }, O_RDONLY | O_DIRECTORY)
+    const directory = openAt(entryOf(file.directory), O_RDONLY | O_DIRECTORY)
     try {
       renameAt({ directory, name: nameOf(nameFor(from, file)) }, { directory, name: nameOf(nameFor(to, file)) })
     } finally {
