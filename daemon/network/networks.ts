@@ -2,82 +2,68 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { explain, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import { formatPrefix } from '../base/prefix.ts'
+import type { Prefix } from '../base/prefix.ts'
 import { Rollback } from '../base/rollback.ts'
-import { macText } from '../linux/link.ts'
-import { AddressBook } from './address-book.ts'
 import { ConflictWatch } from './conflict-watch.ts'
 import type { FirewallState, Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
+import { HostSocket } from './host-socket.ts'
 import type { Lease } from './leases.ts'
-import { Links, type Attachment, type Ends, type LinksContext } from './links.ts'
+import { LinkManagers, type NetworkdView } from './link-managers.ts'
+import type { Attachment, Ends, Links } from './links.ts'
 import type { NetworkMember } from './member.ts'
+import { Network, type NetworkContext, type NetworkView } from './network.ts'
 import type { NetworkManager } from './network-manager.ts'
-import type { Networkd } from './networkd.ts'
 import type { OtherFirewalls } from './other-firewalls.ts'
 import { isPortOf } from './port.ts'
 import { Rules } from './rules.ts'
-
-/** How long the bridge stays without machines, so that one that restarts finds it. */
-const LINGER_MS = 5000
-/** How often everything is made what it is to be, whatever was noticed (networking.md 7.11). */
-const HOLD_MS = 30_000
-/** How soon that is done after events were lost. Where many are lost, as with our own thousands of forwards, not each time. */
-const LOST_MS = 500
+import { Upkeep } from './upkeep.ts'
 
 /** What networks are made with. */
-export interface NetworkContext extends LinksContext {
-  readonly networkd: Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+export interface NetworksContext extends Omit<NetworkContext, 'host'> {
+  readonly networkd: NetworkdView
   readonly networkManager: Pick<NetworkManager, 'leaveAlone'>
   readonly firewalls: OtherFirewalls
   /** The port forwards that are configured for a machine. */
   readonly configuredForwards: (machine: string) => readonly Forward[]
-  /** Where leases and the chosen subnet are kept. */
-  readonly stateDirectory: string
   /** Where the rules are kept that were applied last. */
   readonly runtimeDirectory: string
 }
 
 /** What there is, for people and programs to look at. */
-export interface NetworkDescription {
-  readonly bridge: string
+export interface NetworkDescription extends NetworkView {
   readonly managed: boolean
   /** Whether systemd-networkd runs on the host. */
   readonly networkd: boolean
-  /** The subnets; undefined where they are not ours to choose. */
-  readonly subnet4: string | undefined
-  readonly subnet6: string | undefined
-  /** What of others on this host one of the subnets overlaps; undefined for nothing. */
-  readonly conflict: string | undefined
-  /** The names of those that have a network from us. */
-  readonly machines: readonly string[]
 }
 
-/** The network of machines: a bridge, an address for each name, rules for what goes through (networking.md 7). */
+/** The networks of machines, and all that they share: rules, forwards, and what others on the host are told. */
 export class Networks {
-  readonly #context: NetworkContext
+  readonly #context: NetworksContext
+  readonly #host = new HostSocket()
+  readonly #managers: LinkManagers
+  readonly #network: Network
+  readonly #upkeep: Upkeep
   readonly #rules: Rules
-  readonly #book: AddressBook
-  readonly #links: Links
   #forwards: Forwards | undefined
   #conflicts: ConflictWatch | undefined
   /** Rules are for all machines, so they are made only when all are known that an earlier daemon left. */
   #complete = Promise.resolve()
-  #lingering: NodeJS.Timeout | undefined
-  #holding: NodeJS.Timeout | undefined
-  #lost: NodeJS.Timeout | undefined
-  #lostBefore = -Infinity
 
-  constructor(context: NetworkContext) {
+  constructor(context: NetworksContext) {
     this.#context = context
-    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls, this.#holdSoon)
-    this.#book = new AddressBook(context.config, context.stateDirectory)
-    this.#links = new Links(context, this.#book)
+    this.#managers = new LinkManagers(context.config.manage, context.networkd, context.networkManager)
+    this.#network = new Network({ ...context, host: this.#host })
+    this.#upkeep = new Upkeep((hasLost) => {
+      if (hasLost) context.firewalls.renew()
+      void this.#hold()
+    })
+    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls, this.#upkeep.lost)
   }
 
   /** The leases of all names that ever had a network, by name. */
   leases(): Lease[] {
-    return this.#book.list()
+    return this.#network.book.list()
   }
 
   /**
@@ -85,20 +71,16 @@ export class Networks {
    * networks are not ours to manage, and as Leases.fix does.
    */
   async setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Promise<void> {
-    if (!this.#isManaged()) throw new MachinedError('NotSupported', 'The network of machines is managed by others')
-    const lease = await this.#book.fix(this.#links.socket, name, addresses)
-    const attachment = this.#links.attached.get(name)
-    if (attachment === undefined) return
-    await this.#links.readdress(attachment, lease)
-    await this.#update()
+    if (!this.#managers.leaveLinksToUs) {
+      throw new MachinedError('NotSupported', 'The network of machines is managed by others')
+    }
+    await this.#network.setLease(name, addresses)
+    if (this.#links.attached.has(name)) await this.#update()
   }
 
   /** Takes a lease to the new name of an image, or drops it where the image is no more; not while its machine runs. */
   followImage(name: string, newName: string | undefined): void {
-    const { attached } = this.#links
-    if (this.#context.config.manage === 'no' || attached.has(name)) return
-    if (newName === undefined) this.#book.drop(this.#links.socket, name)
-    else if (!attached.has(newName)) this.#book.rename(this.#links.socket, name, newName)
+    if (this.#context.config.manage !== 'no') this.#network.moveLease(name, newName)
   }
 
   forwards(): readonly Forward[] {
@@ -123,19 +105,8 @@ export class Networks {
 
   /** What there is, for people and programs to look at. */
   describe(): NetworkDescription {
-    const { config, networkd } = this.#context
-    const socket = this.#isManaged() ? this.#links.socket : undefined
-    const { subnet4, subnet6 } = socket ? this.#book.space(socket) : {}
-    const conflict = socket && this.#book.conflict(socket)
-    return {
-      bridge: config.bridge,
-      managed: this.#isManaged(),
-      networkd: networkd.runs,
-      subnet4: subnet4 && formatPrefix(subnet4),
-      subnet6: subnet6 && formatPrefix(subnet6),
-      conflict: conflict && formatPrefix(conflict),
-      machines: [...this.#links.attached.keys()]
-    }
+    const managed = this.#managers.leaveLinksToUs
+    return { ...this.#network.describe(managed), managed, networkd: this.#managers.hasNetworkd }
   }
 
   /**
@@ -183,10 +154,8 @@ export class Networks {
   /** Takes all down that belongs to no machine. Throws Failed while machines use the network. */
   async takeDown(): Promise<void> {
     if (this.#links.attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
-    clearTimeout(this.#lingering)
-    clearInterval(this.#holding)
-    clearTimeout(this.#lost)
-    this.#holding = this.#lost = undefined
+    this.#network.stay()
+    this.#upkeep.end()
     this.#conflicts?.close()
     this.#conflicts = undefined
     await Promise.all([this.#rules.remove(), this.#tellManagers()])
@@ -194,9 +163,8 @@ export class Networks {
     if (this.#links.attached.size === 0) this.#links.remove()
   }
 
-  #isManaged(): boolean {
-    const { config, networkd } = this.#context
-    return config.manage === 'yes' || (config.manage === 'auto' && !networkd.runs)
+  get #links(): Links {
+    return this.#network.links
   }
 
   async #attach(member: NetworkMember): Promise<void> {
@@ -208,9 +176,9 @@ export class Networks {
       const isNew = !this.#links.attached.has(member.name)
       const attachment = this.#links.admit(ends)
       if (isNew) this.#allForwards().configure(member.name, this.#context.configuredForwards(member.name))
-      clearTimeout(this.#lingering)
-      this.#holding ??= setInterval(() => void this.#hold(), HOLD_MS).unref()
-      this.#conflicts ??= new ConflictWatch(this.#book, this.#links.socket, this.#holdSoon)
+      this.#network.stay()
+      this.#upkeep.begin()
+      this.#conflicts ??= this.#watchConflicts()
       await Promise.all([this.#update(), this.#connect(attachment)])
     } catch (error) {
       await rollback.undo()
@@ -243,31 +211,34 @@ export class Networks {
 
   /** The link of a machine, if it has one and that is ours to manage. */
   #find(member: NetworkMember): Ends | undefined {
-    const { config, networkd } = this.#context
+    const { config } = this.#context
     // Whoever else registers a machine could point to links that are not theirs.
     if (config.manage === 'no' || member.class !== 'container' || member.owner !== 0) return undefined
     const ends = this.#links.find(member)
     if (ends === undefined) return undefined
     // What was ours stays so: a networkd that was started since leaves it alone.
-    const isOurs = this.#isManaged() || isPortOf(ends.port, member.name)
-    return isOurs && !networkd.isConfigured(ends.port.name) ? ends : undefined
+    const isOurs = this.#managers.leaveLinksToUs || isPortOf(ends.port, member.name)
+    return isOurs && !this.#managers.isConfigured(ends.port.name) ? ends : undefined
   }
 
-  /** Events were lost. At most one such look at the whole comes between two of those that come anyway. */
-  readonly #holdSoon = (): void => {
-    if (performance.now() - this.#lostBefore < HOLD_MS) return
-    this.#lostBefore = performance.now()
-    this.#lost = setTimeout(() => {
-      this.#context.firewalls.renew()
-      void this.#hold()
-    }, LOST_MS).unref()
+  #watchConflicts(): ConflictWatch {
+    const { book } = this.#network
+    const check = (): void => {
+      this.#network.checkConflict()
+    }
+    const subnets = (): Prefix[] => {
+      const { subnet4, subnet6 } = book.space(this.#host.requests)
+      return [subnet4, subnet6].filter((subnet) => subnet !== undefined)
+    }
+    check()
+    return new ConflictWatch({ subnets, check, lost: this.#upkeep.lost })
   }
 
   /** Makes everything what it was made, as far as it is on the host. */
   async #hold(): Promise<void> {
     try {
       this.#links.hold()
-      this.#conflicts?.check()
+      if (this.#conflicts) this.#network.checkConflict()
       await this.#update()
       await this.#rules.repair()
     } catch (error) {
@@ -280,28 +251,14 @@ export class Networks {
     await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellManagers()])
   }
 
-  /** Tells others who manage links to keep their hands off ours. */
   async #tellManagers(): Promise<void> {
-    const { config, networkd, networkManager } = this.#context
-    const { attached } = this.#links
-    const own = [...attached.values()].map(({ port }) => port.name)
-    const ports = config.manage === 'yes' ? ['ve-*'] : own
-    const others = own.filter((name) => !name.startsWith('ve-'))
-    networkManager.leaveAlone(ports.length === 0 ? [] : [config.bridge, 've-*', ...others])
-    await networkd.leaveAlone(ports.length === 0 ? [] : [config.bridge, ...ports])
+    const ports = Array.from(this.#links.attached.values(), ({ port }) => port.name)
+    await this.#managers.leaveAlone([this.#context.config.bridge], ports)
   }
 
   #firewallState(): Omit<FirewallState, 'kept'> {
-    const { config } = this.#context
-    const ports = [...this.#links.attached.values()].map(({ port, guest, lease: { ip4, ip6 } }) => ({
-      interfaceName: port.name,
-      mac: macText(guest),
-      ip4,
-      ip6
-    }))
     const leases = new Map(Array.from(this.#links.attached, ([name, { lease }]) => [name, lease]))
-    const forwards = this.#allForwards().active(leases)
-    return { bridge: config.bridge, ...this.#book.space(this.#links.socket), config, ports, forwards }
+    return { ...this.#network.firewallState(), forwards: this.#allForwards().active(leases) }
   }
 
   #allForwards(): Forwards {
@@ -320,12 +277,10 @@ export class Networks {
   }
 
   #linger(): void {
-    clearTimeout(this.#lingering)
-    this.#lingering = setTimeout(() => {
-      if (this.#links.attached.size > 0) return
+    this.#network.linger(() => {
       this.takeDown().catch((error: unknown) => {
         log.warn({ err: error }, 'Failed to take down the network of machines')
       })
-    }, LINGER_MS).unref()
+    })
   }
 }

@@ -1,0 +1,47 @@
+import type { NetworkConfig } from './network-config.ts'
+import type { NetworkManager } from './network-manager.ts'
+import type { Networkd } from './networkd.ts'
+
+/** What is asked of systemd-networkd, and what it is told. */
+export type NetworkdView = Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'>
+
+/** Others on the host who manage links: who of them and us has the links of machines (networking.md 7.8). */
+export class LinkManagers {
+  readonly #manage: NetworkConfig['manage']
+  readonly #networkd: NetworkdView
+  readonly #networkManager: Pick<NetworkManager, 'leaveAlone'>
+
+  constructor(
+    manage: NetworkConfig['manage'],
+    networkd: NetworkdView,
+    networkManager: Pick<NetworkManager, 'leaveAlone'>
+  ) {
+    this.#manage = manage
+    this.#networkd = networkd
+    this.#networkManager = networkManager
+  }
+
+  /** Whether the links of machines that start now are ours. */
+  get leaveLinksToUs(): boolean {
+    return this.#manage === 'yes' || (this.#manage === 'auto' && !this.#networkd.runs)
+  }
+
+  /** Whether systemd-networkd runs on the host. */
+  get hasNetworkd(): boolean {
+    return this.#networkd.runs
+  }
+
+  /** Whether an administrator has told systemd-networkd what to do with this link. */
+  isConfigured(link: string): boolean {
+    return this.#networkd.isConfigured(link)
+  }
+
+  /** Tells them to keep their hands off these links, and off no others. */
+  async leaveAlone(bridges: readonly string[], ports: readonly string[]): Promise<void> {
+    const others = ports.filter((name) => !name.startsWith('ve-'))
+    const known = this.#manage === 'yes' ? ['ve-*', ...others] : ports
+    const any = known.length > 0
+    this.#networkManager.leaveAlone(any ? [...bridges, 've-*', ...others] : [])
+    await this.#networkd.leaveAlone(any ? [...bridges, ...known] : [])
+  }
+}
