@@ -13,16 +13,22 @@ interface Action {
   readonly run: (call: Call) => Promise<void>
 }
 
-/** What Describe gives, as far as it is shown. */
-interface Description {
+/** What Describe gives of a network, as far as it is shown. */
+interface NetworkView {
+  readonly name: string
   readonly bridge: string
-  readonly managed: boolean
-  readonly networkd: boolean
   readonly subnet4?: string
   readonly subnet6?: string
   readonly conflict?: string
   readonly machines: readonly string[]
   readonly files: readonly string[]
+}
+
+/** What it gives of all. */
+interface Description {
+  readonly managed: boolean
+  readonly networkd: boolean
+  readonly networks: readonly NetworkView[]
 }
 
 async function describe(daemon: Call['daemon']): Promise<Description> {
@@ -31,17 +37,24 @@ async function describe(daemon: Call['daemon']): Promise<Description> {
 }
 
 async function list({ daemon, output }: Call): Promise<void> {
-  const { bridge, subnet4, subnet6, managed, machines } = await describe(daemon)
-  const rows = [{ bridge, subnet4, subnet6, managed, machines: machines.length }]
-  const titles = { bridge: 'BRIDGE', subnet4: 'IPV4', subnet6: 'IPV6', managed: 'MANAGED', machines: 'MACHINES' }
-  output.table(rows, titles, 'networks')
+  const { networks, managed } = await describe(daemon)
+  const rows = networks.map(({ name, bridge, subnet4, subnet6, machines }) => {
+    return { name, bridge, subnet4, subnet6, managed, machines: machines.length }
+  })
+  const addresses = { bridge: 'BRIDGE', subnet4: 'IPV4', subnet6: 'IPV6' }
+  output.table(rows, { name: 'NETWORK', ...addresses, managed: 'MANAGED', machines: 'MACHINES' }, 'networks')
 }
 
-async function status({ daemon, output }: Call): Promise<void> {
-  const { bridge, managed, networkd, subnet4, subnet6, conflict, machines } = await describe(daemon)
+/** One network, or the default one. */
+async function status({ args: [wanted = 'default'], daemon, output }: Call): Promise<void> {
+  const { networks, managed, networkd } = await describe(daemon)
+  const network = networks.find(({ name }) => name === wanted)
+  if (network === undefined) throw new Failure(`Network '${wanted}' is not configured.`)
+  const { name, bridge, subnet4, subnet6, conflict, machines } = network
   output.fields(
-    { bridge, managed, networkd, subnet4, subnet6, conflict, machines },
+    { name, bridge, managed, networkd, subnet4, subnet6, conflict, machines },
     {
+      name: 'Network',
       bridge: 'Bridge',
       managed: 'Managed',
       networkd: 'systemd-networkd runs',
@@ -55,9 +68,26 @@ async function status({ daemon, output }: Call): Promise<void> {
 
 async function leases({ daemon, output }: Call): Promise<void> {
   const [found] = await daemon.call('list leases', { interface: INTERFACE, member: 'ListLeases' })
-  type Row = [name: string, ip4: string, ip6: string, mac: string, first: bigint, last: bigint, fixed: boolean]
-  const rows = (found as Row[]).map(([name, ip4, ip6, mac, , , fixed]) => ({ name, ip4, ip6, mac, fixed }))
-  output.table(rows, { name: 'NAME', ip4: 'IPV4', ip6: 'IPV6', mac: 'MAC', fixed: 'FIXED' }, 'leases')
+  type Row = [
+    name: string,
+    ip4: string,
+    ip6: string,
+    mac: string,
+    first: bigint,
+    last: bigint,
+    fixed: boolean,
+    of: string
+  ]
+  const rows = (found as Row[]).map(([name, ip4, ip6, mac, , , fixed, network]) => ({
+    name,
+    network,
+    ip4,
+    ip6,
+    mac,
+    fixed
+  }))
+  const titles = { name: 'NAME', network: 'NETWORK', ip4: 'IPV4', ip6: 'IPV6', mac: 'MAC', fixed: 'FIXED' }
+  output.table(rows, titles, 'leases')
 }
 
 async function setLease({ args: [name = '', ...addresses], daemon }: Call): Promise<void> {
@@ -90,7 +120,8 @@ async function takeDown({ daemon }: Call): Promise<void> {
 
 /** The files that the daemon has read, as they count. */
 async function showConfig({ daemon, output }: Call): Promise<void> {
-  const { files } = await describe(daemon)
+  const { networks } = await describe(daemon)
+  const files = networks.flatMap((network) => network.files)
   output.text(files.map((path) => `# ${path}\n${contents(path)}`).join('\n'))
 }
 
@@ -105,7 +136,7 @@ function contents(path: string): string {
 /** By the words that call for each. Without any word it is `status`. */
 const actions: Readonly<Record<string, Action>> = {
   list: { usage: '', help: 'List networks', least: 0, most: 0, run: list },
-  status: { usage: '', help: 'Show the network of machines', least: 0, most: 0, run: status },
+  status: { usage: '[NETWORK]', help: 'Show a network', least: 0, most: 1, run: status },
   leases: { usage: '', help: 'List which name has which addresses', least: 0, most: 0, run: leases },
   'set-lease': {
     usage: 'NAME ADDRESS...',
@@ -129,7 +160,7 @@ const actions: Readonly<Record<string, Action>> = {
     most: 2,
     run: removeForward
   },
-  'take-down': { usage: '', help: 'Remove bridge and rules when no machine runs', least: 0, most: 0, run: takeDown },
+  'take-down': { usage: '', help: 'Remove bridges and rules when no machine runs', least: 0, most: 0, run: takeDown },
   'cat-config': { usage: '', help: 'Show the configuration files that were read', least: 0, most: 0, run: showConfig }
 }
 

@@ -31,7 +31,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   network: {
     group: 'Network Commands',
     usage: '[COMMAND]',
-    help: 'Show the network of machines, or change it',
+    help: 'Show the networks of machines, or change them',
     words: networkHelp,
     least: 0,
     most: 5,

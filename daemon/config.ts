@@ -4,7 +4,7 @@ import { parse } from 'ini'
 import { isSystemError } from './base/errors.ts'
 import { log } from './base/log.ts'
 import { readFileBounded } from './linux/file.ts'
-import { networkDefaults, networkSettings, type NetworkConfig } from './network/network-config.ts'
+import { networkDefaults, networkSettings, type NetworkConfig, type NetworkSettings } from './network/network-config.ts'
 
 /** Where configuration is looked for, what counts most first (systemd.unit(5)). */
 const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/systemd`)
@@ -36,22 +36,31 @@ export interface Assignment {
  * of, with file and line, and goes on without it. `directories` is for tests.
  */
 export function readConfig(directories: readonly string[] = DIRECTORIES): Config {
-  const network: { -readonly [K in keyof NetworkConfig]: NetworkConfig[K] } = { ...networkDefaults }
   const files = configFiles(directories, NAME)
+  return Object.freeze({ network: Object.freeze(readNetworkSettings(files, networkSettings, networkDefaults)), files })
+}
+
+/** What the files say of a network, the last one most; `base` is what holds where they say nothing. */
+export function readNetworkSettings(
+  files: readonly string[],
+  settings: NetworkSettings,
+  base: NetworkConfig
+): NetworkConfig {
+  const network = { ...base }
   for (const assignment of files.flatMap(readAssignments)) {
     const { section, key, value } = assignment
-    const found = own(own(networkSettings, section), key)
-    if (own(networkSettings, section) === undefined) complain(assignment, `Unknown section [${section}], ignoring`)
+    const found = own(own(settings, section), key)
+    if (own(settings, section) === undefined) complain(assignment, `Unknown section [${section}], ignoring`)
     else if (found === undefined) complain(assignment, `Unknown key '${key}' in section [${section}], ignoring`)
     // As everywhere in systemd, an empty value takes back what was said before.
-    else if (value === '') Object.assign(network, { [found.key]: networkDefaults[found.key] })
+    else if (value === '') Object.assign(network, { [found.key]: base[found.key] })
     else {
       const read = found.read(value)
       if (read === undefined) complain(assignment, `Failed to parse ${key}=${value}, ignoring`)
       else Object.assign(network, { [found.key]: read })
     }
   }
-  return Object.freeze({ network: Object.freeze(network), files })
+  return network
 }
 
 /** The files of a configuration, as they count. An empty file or a link to /dev/null hides those of its name below it. */
@@ -112,7 +121,8 @@ function exists(path: string): boolean {
   return list(join(path, '..')).includes(basename(path))
 }
 
-function list(directory: string): string[] {
+/** The names in a directory; none where it cannot be read. */
+export function list(directory: string): string[] {
   try {
     return readdirSync(directory)
   } catch {

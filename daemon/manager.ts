@@ -18,7 +18,8 @@ import type { NetworkManager } from './network/network-manager.ts'
 import type { Networkd } from './network/networkd.ts'
 import type { NetworkMember } from './network/member.ts'
 import { Networks } from './network/networks.ts'
-import { readMachineForwards } from './machine-config.ts'
+import { readMachineConfig } from './machine-config.ts'
+import { listNetworkFiles, readNetworkFile } from './network-files.ts'
 import { OtherFirewalls } from './network/other-firewalls.ts'
 import { Machine, NO_VSOCK_CID } from './machine/machine.ts'
 import { Machines } from './machine/machines.ts'
@@ -91,7 +92,8 @@ export class Manager {
       networkd,
       networkManager,
       firewalls: this.firewalls,
-      configuredForwards: readMachineForwards,
+      files: { ofDefault: this.config.files, list: listNetworkFiles, read: readNetworkFile },
+      configured: readMachineConfig,
       stateDirectory: NETWORK_STATE_DIRECTORY,
       runtimeDirectory: NETWORK_RUNTIME_DIRECTORY
     })

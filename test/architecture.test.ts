@@ -10,7 +10,7 @@ const layers: readonly (readonly string[])[] = [
   ['image', 'network'],
   ['machine'],
   ['config.ts'],
-  ['machine-config.ts'],
+  ['machine-config.ts', 'network-files.ts'],
   ['instance.ts'],
   ['manager.ts'],
   ['api'],

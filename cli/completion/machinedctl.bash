@@ -13,7 +13,13 @@ _machinedctl_network_words='list status leases set-lease forward take-down cat-c
 
 # Names that have or had an address.
 _machinedctl_leases() {
-  machinedctl network leases --no-legend --no-pager 2>/dev/null | { while read -r name _; do echo "$name"; done; }
+  machinedctl network leases --no-legend --no-pager 2>/dev/null |
+    { while read -r name _; do echo "$name"; done; } | sort -u
+}
+
+# Networks that are configured.
+_machinedctl_networks() {
+  machinedctl network list --no-legend --no-pager 2>/dev/null | { while read -r name _; do echo "$name"; done; }
 }
 
 # Ports that lead into a machine.
@@ -27,6 +33,7 @@ _machinedctl_network() {
   case "$*" in
     '') echo "$_machinedctl_network_words" ;;
     forward) echo 'add remove' ;;
+    status) _machinedctl_networks ;;
     set-lease | 'forward add' | 'forward remove') _machinedctl_leases ;;
     'forward remove '*) [[ -n $4 ]] || _machinedctl_forwards "$3" ;;
   esac

@@ -3,7 +3,7 @@ import { parseIp } from '../base/prefix.ts'
 import { isValidMachineName } from '../machine/machine-name.ts'
 import type { Manager } from '../manager.ts'
 import { readForward } from '../network/forward-text.ts'
-import type { NetworkDescription } from '../network/networks.ts'
+import type { NetworkView } from '../network/network.ts'
 import type { AccessRule } from './access.ts'
 
 /*
@@ -15,9 +15,21 @@ export function networkRule(verb: string, machine = ''): AccessRule<'manage-mach
   return { action: 'manage-machines', details: { machine, verb } }
 }
 
-/** The network, and the files that its configuration was read from, as they count. */
-export function describeNetwork({ networks, config }: Manager): NetworkDescription & { files: readonly string[] } {
-  return { ...networks.describe(), files: config.files }
+/** All networks, and on top of that what the default one is, as before there were others. */
+export interface NetworkDescription extends Omit<NetworkView, 'name'> {
+  readonly managed: boolean
+  /** Whether systemd-networkd runs on the host. */
+  readonly networkd: boolean
+  readonly networks: readonly NetworkView[]
+}
+
+/** What there is, for people and programs to look at; `machines` on top are those of all networks. */
+export function describeNetworks({ networks }: Manager): NetworkDescription {
+  const { default: first, others, managed, networkd } = networks.describe()
+  const all = [first, ...others]
+  const { bridge, subnet4, subnet6, conflict, files } = first
+  const machines = all.flatMap((network) => network.machines)
+  return { bridge, managed, networkd, subnet4, subnet6, conflict, machines, files, networks: all }
 }
 
 /** Gives a name addresses, of which "" stands for one that stays. Throws InvalidArgs, and as Networks.setLease does. */

@@ -5,7 +5,13 @@ import { formatAttribute } from './rtnetlink.ts'
 const RTM_NEWLINK = 16
 const RTM_DELLINK = 17
 const RTM_GETLINK = 18
+const RTM_NEWLINKPROP = 108
 const AF_INET6 = 10
+const IFLA_PROP_LIST = 52
+const IFLA_ALT_IFNAME = 53
+const NLA_F_NESTED = 0x8000
+/** As ip(8) asks: made, and added to what there is. */
+const LINKPROP_FLAGS = NLM_F_CREATE | NLM_F_EXCL | 0x800
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const IN6_ADDR_GEN_MODE_NONE = 1
 const IFLA_BRPORT_ISOLATED = 33
@@ -99,6 +105,14 @@ export function changeLink(socket: RequestSocket, { index, name }: LinkName, cha
     change.up === undefined ? {} : { flags: change.up ? { up: true as const } : {}, change: { up: true as const } }
   const body = formatLink({ index, ...flags }, attrs)
   socket.request(`Failed to change network interface ${name}`, RTM_NEWLINK, 0, body)
+}
+
+/** Gives a link one more name to be found by, which may be longer than its own. Throws EEXIST when it is some link's. */
+export function addAlternativeName(socket: RequestSocket, { index, name }: LinkName, other: string): void {
+  const list = formatAttribute(IFLA_ALT_IFNAME, Buffer.from(`${other}\0`))
+  // The package does not mark attributes that are made of others, which the kernel insists on here.
+  const body = Buffer.concat([formatLink({ index }, {}), formatAttribute(IFLA_PROP_LIST | NLA_F_NESTED, list)])
+  socket.request(`Failed to name network interface ${name} ${other}`, RTM_NEWLINKPROP, LINKPROP_FLAGS, body)
 }
 
 /** Changes a port of a bridge. */

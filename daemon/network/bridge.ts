@@ -1,8 +1,17 @@
-import { formatPrefix, type Prefix } from '../base/prefix.ts'
-import { changeLink, createBridge, deleteLink, findLink, listLinks, type Link } from '../linux/link.ts'
+import { formatPrefix, overlap, type Prefix } from '../base/prefix.ts'
+import {
+  addAlternativeName,
+  changeLink,
+  createBridge,
+  deleteLink,
+  findLink,
+  listLinks,
+  type Link
+} from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { addAddress, listAddresses, listRoutes, removeAddress } from '../linux/route.ts'
 import { MachinedError } from '../base/errors.ts'
+import { isZoneBridge, type NetworkIdentity } from './network-name.ts'
 
 /** The group that links of ours are in, so that they can be told from others' (networking.md 7.4). */
 export const OUR_GROUP = 0x6d63
@@ -15,7 +24,7 @@ const WIDEST = 8
 
 /** What a bridge is to be like. */
 export interface BridgePlan {
-  readonly name: string
+  readonly identity: NetworkIdentity
   readonly mac: Buffer
   readonly mtu: number
   /** With the lengths of their networks. */
@@ -27,28 +36,48 @@ export function tagOf(kind: 'net' | 'machine', name: string): string {
   return `${ALIAS}${kind}=${name}`
 }
 
+/** The full name of the network that a bridge is tagged for; "" for none. */
+export function networkOfTag({ alias }: Link): string {
+  const start = tagOf('net', '')
+  return alias.startsWith(start) ? alias.slice(start.length) : ''
+}
+
 /** Whether we made the link, or took it over. Nothing else is ever taken away. */
 export function isOurs({ group, alias }: Link): boolean {
   return group === OUR_GROUP && alias.startsWith(ALIAS)
 }
 
 /**
- * Makes the bridge what the plan says; what is so already stays. Throws
- * FileExists when the name is somebody else's.
+ * Makes the bridge what the plan says; what is so already stays. That of a zone is there or not, as systemd-nspawn wants
+ * it. Throws FileExists when the name is somebody else's, FileNotFound when a zone is gone.
  */
 export function ensureBridge(socket: RequestSocket, plan: BridgePlan): Link {
-  const alias = tagOf('net', plan.name)
-  if (findLink(socket, plan.name) === undefined) createBridge(socket, plan.name, plan.mac, plan.mtu)
-  const bridge = findLink(socket, plan.name)
-  if (bridge?.kind !== 'bridge' || !(isOurs(bridge) || isFresh(bridge, plan))) {
-    throw new MachinedError('FileExists', `Network interface ${plan.name} is not ours`)
+  const { fullName, bridge: name, isZone } = plan.identity
+  const alias = tagOf('net', fullName)
+  if (!isZone && findLink(socket, name) === undefined) createBridge(socket, name, plan.mac, plan.mtu)
+  const bridge = findLink(socket, name)
+  if (isZone && bridge === undefined) throw new MachinedError('FileNotFound', `Network interface ${name} is gone`)
+  if (bridge?.kind !== 'bridge' || !(isZone || isOurs(bridge) || isFresh(bridge, plan))) {
+    throw new MachinedError('FileExists', `Network interface ${name} is not ours`)
   }
   if (!bridge.up || bridge.alias !== alias || bridge.mtu !== plan.mtu) {
     changeLink(socket, bridge, { mtu: plan.mtu, mac: plan.mac, group: OUR_GROUP, alias, noLinkLocal: true })
+    if (name !== fullName && !bridge.alternativeNames.includes(fullName)) addAlternativeName(socket, bridge, fullName)
   }
-  setAddresses(socket, bridge, plan.addresses)
+  setAddresses(socket, bridge, plan)
   if (!bridge.up) changeLink(socket, bridge, { up: true })
   return findLink(socket, bridge.index) ?? bridge
+}
+
+/** Gives the bridge of a zone back, without our tag and without addresses of these subnets. That it is gone is no error. */
+export function releaseZone(socket: RequestSocket, name: string, subnets: readonly Prefix[]): void {
+  const bridge = findLink(socket, name)
+  if (bridge === undefined || !isOurs(bridge)) return
+  for (const prefix of addressesOf(socket, bridge)) {
+    if (isIn(subnets, prefix) || formatPrefix(prefix) === formatPrefix(LINK_LOCAL))
+      removeAddress(socket, bridge, prefix)
+  }
+  changeLink(socket, bridge, { group: 0, alias: '' })
 }
 
 /** Just made, perhaps by a daemon that ended before it could tag it: nobody else makes one of this address. */
@@ -56,17 +85,27 @@ function isFresh(bridge: Link, plan: BridgePlan): boolean {
   return bridge.alias === '' && bridge.mac.equals(plan.mac)
 }
 
-function setAddresses(socket: RequestSocket, bridge: Link, addresses: readonly Prefix[]): void {
+function setAddresses(socket: RequestSocket, bridge: Link, { addresses, identity }: BridgePlan): void {
   const wanted = [...addresses]
   // The kernel asks for a neighbour with the address of a packet, if the bridge has it, else with the link-local one.
   if (addresses.some(({ address }) => address.length === 16)) wanted.push(LINK_LOCAL)
   const texts = new Set(wanted.map(formatPrefix))
-  const present = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === bridge.index)
-  for (const { prefix } of present) {
+  for (const prefix of addressesOf(socket, bridge)) {
     const isLinkLocal = prefix.address.length === 16 && prefix.address.readUInt16BE() === 0xfe80
-    if (!isLinkLocal && !texts.has(formatPrefix(prefix))) removeAddress(socket, bridge, prefix)
+    // A zone may have some of an administrator.
+    const isForeign = identity.isZone && !isIn(addresses, prefix)
+    if (!isLinkLocal && !isForeign && !texts.has(formatPrefix(prefix))) removeAddress(socket, bridge, prefix)
   }
   for (const prefix of wanted) addAddress(socket, bridge, prefix)
+}
+
+function addressesOf(socket: RequestSocket, { index }: Link): Prefix[] {
+  const found = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === index)
+  return found.map(({ prefix }) => prefix)
+}
+
+function isIn(subnets: readonly Prefix[], prefix: Prefix): boolean {
+  return subnets.some((subnet) => overlap(subnet, prefix))
 }
 
 /** The networks that are taken on this host: those of routes in any table, and of addresses; not those of `except`. */
@@ -84,17 +123,29 @@ export function uplinkMtu(socket: RequestSocket): number {
   return Math.min(Math.max(mtu ?? 1500, 1280), 9000)
 }
 
-/** Gives a port back: out of the bridge, down and without our tag. That it is gone is no error. */
+/**
+ * Gives a port back: without our tag, and where we made it a port, out of the bridge and down. A `vb-*` is one by
+ * systemd-nspawn's doing. That it is gone is no error.
+ */
 export function releasePort(socket: RequestSocket, port: Pick<Link, 'index' | 'name'>): void {
   const link = findLink(socket, port.index)
   if (link === undefined || !isOurs(link)) return
-  changeLink(socket, link, { master: 0, up: false, group: 0, alias: '' })
+  const place = link.name.startsWith('vb-') ? {} : { master: 0, up: false }
+  changeLink(socket, link, { ...place, group: 0, alias: '' })
 }
 
-/** Takes away what is tagged as ours, but for the links that are kept. */
-export function removeOrphans(socket: RequestSocket, kept: ReadonlySet<number>): void {
+/** Takes away what is tagged as ours, but for the links that are kept. `releaseZone` is for bridges of zones. */
+export function removeOrphans(
+  socket: RequestSocket,
+  kept: ReadonlySet<number>,
+  releaseZone: (bridge: Link) => void
+): void {
   const orphans = listLinks(socket).filter((link) => isOurs(link) && !kept.has(link.index))
   // Bridges last: where there is none, nobody looks for more.
   for (const link of orphans) if (link.kind !== 'bridge') releasePort(socket, link)
-  for (const link of orphans) if (link.kind === 'bridge') deleteLink(socket, link)
+  for (const link of orphans) {
+    if (link.kind !== 'bridge') continue
+    if (isZoneBridge(link.name)) releaseZone(link)
+    else deleteLink(socket, link)
+  }
 }

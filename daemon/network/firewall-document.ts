@@ -1,5 +1,6 @@
-import { formatIp, formatPrefix, networkOf, type Prefix } from '../base/prefix.ts'
+import { formatIp } from '../base/prefix.ts'
 import { antiSpoofRules } from './anti-spoof-document.ts'
+import { networkElements, networkSets } from './firewall-networks.ts'
 import type { ActiveForward, FirewallState } from './firewall-state.ts'
 import { chain, elementsOf, TABLE, type Ruleset } from './ruleset.ts'
 
@@ -10,12 +11,14 @@ export const noRules: Ruleset = {
 }
 
 /**
- * All rules of a network, which replace what was there (networking.md 7.6). Forwards are elements of maps, so that a
- * packet costs the same whatever their number.
+ * All rules, which replace what was there (networking.md 7.6). Networks and forwards are elements of sets and maps, so that
+ * a packet costs the same whatever their number, and one of them can come or go with all else staying.
  */
 export function rulesFor(state: FirewallState): Ruleset {
-  const lines = [...sets(), ...chains(state)]
-  const guard = state.config.antiSpoof ? antiSpoofRules(state.ports) : undefined
+  const sets = [...Array.from(maps, ([name, type]) => `\tmap ${name} { type ${type}; }`), ...networkSets]
+  const lines = [...sets, '\tset kept { type inet_service; }', ...chains(state)]
+  const guarded = state.networks.filter(({ config }) => config.antiSpoof)
+  const guard = guarded.length > 0 ? antiSpoofRules(guarded.flatMap(({ ports }) => ports)) : undefined
   return {
     frame: `${noRules.frame}table inet ${TABLE} {\n${lines.join('\n')}\n}\n${guard?.frame ?? ''}`,
     elements: new Map([...elements(state), ...(guard?.elements ?? [])])
@@ -47,13 +50,10 @@ const maps = new Map(
   })
 )
 
-function sets(): string[] {
-  return [...Array.from(maps, ([name, type]) => `\tmap ${name} { type ${type}; }`), '\tset kept { type inet_service; }']
-}
-
-function elements({ forwards, kept }: FirewallState): Map<string, Map<string, string>> {
+function elements({ networks, forwards, kept }: FirewallState): Map<string, Map<string, string>> {
   const found = new Map(Array.from(maps.keys(), (name) => [`inet ${TABLE} ${name}`, new Map<string, string>()]))
   for (const forward of forwards) for (const [map, key, value] of elementsFor(forward)) found.get(map)?.set(key, value)
+  for (const [name, keys] of networkElements(networks)) found.set(`inet ${TABLE} ${name}`, elementsOf(keys))
   return found.set(`inet ${TABLE} kept`, elementsOf(kept))
 }
 
@@ -92,9 +92,9 @@ function chains(state: FirewallState): string[] {
     baseChain('nat_prerouting', 'nat hook prerouting priority -100', ['fib daddr type local jump nat_lookup']),
     baseChain('nat_output', 'nat hook output priority -100', outputRules(state)),
     baseChain('nat_postrouting', 'nat hook postrouting priority 100', masqueradeRules(state)),
-    baseChain('raw_prerouting', 'filter hook prerouting priority -300', guardRules(state)),
-    baseChain('filter_forward', 'filter hook forward priority 0', forwardRules(state)),
-    baseChain('filter_input', 'filter hook input priority 0', inputRules(state))
+    baseChain('raw_prerouting', 'filter hook prerouting priority -300', guardRules),
+    baseChain('filter_forward', 'filter hook forward priority 0', forwardRules),
+    baseChain('filter_input', 'filter hook input priority 0', inputRules)
   ]
 }
 
@@ -112,63 +112,45 @@ const lookupRules = families.flatMap(({ digit, word, nfproto }) => {
   ]
 })
 
-function outputRules({ config }: FirewallState): string[] {
+function outputRules({ localhostForward }: FirewallState): string[] {
   const loopback = 'ip daddr 127.0.0.0/8'
   return [
-    config.localhostForward ? `${loopback} tcp dport @kept return` : `${loopback} return`,
+    localhostForward ? `${loopback} tcp dport @kept return` : `${loopback} return`,
     // From there the kernel routes nowhere else, so we ourselves pass it on.
     'ip6 daddr ::1 return',
     'fib daddr type local jump nat_lookup'
   ]
 }
 
-function masqueradeRules({ bridge, subnet4, subnet6, config }: FirewallState): string[] {
-  const out = `oifname "${bridge}"`
-  const rules = config.localhostForward ? [`${out} ip saddr 127.0.0.0/8 masquerade`] : []
-  for (const { word, nfproto } of families) {
-    const subnet = word === 'ip' ? subnet4 : subnet6
-    if (subnet === undefined) continue
-    const from = `${word} saddr ${formatPrefix(networkOf(subnet))}`
-    // A machine that reaches a machine by an address of the host gets its answers back through the host.
-    rules.push(`${out} ct status dnat ${from} masquerade`)
-    if ((config.masquerade !== 'both' && config.masquerade !== nfproto) || isRouted(subnet)) continue
-    const nowhere = word === 'ip' ? '{ 224.0.0.0/4, 255.255.255.255 }' : 'ff00::/8'
-    rules.push(`oifname != "${bridge}" ${from} ${word} daddr != ${nowhere} masquerade`)
-  }
-  return rules
-}
-
-/** Whether the world knows the way to it: an IPv6 subnet that is no unique local one (networking.md 7.2). */
-function isRouted({ address }: Prefix): boolean {
-  return address.length === 16 && (address.readUInt8(0) & 0xfe) !== 0xfc
-}
-
-/** 127.0.0.0/8 is routed on the bridge for the answers to local clients, and must not be reached from there. */
-function guardRules({ bridge }: FirewallState): string[] {
-  return [`iifname "${bridge}" ip daddr 127.0.0.0/8 drop`]
-}
-
-function forwardRules({ bridge, config }: FirewallState): string[] {
-  const [from, to] = [`iifname "${bridge}"`, `oifname "${bridge}"`]
+function masqueradeRules({ localhostForward }: FirewallState): string[] {
   return [
-    `${from} tcp flags syn tcp option maxseg size set rt mtu`,
-    `${to} ct state established,related accept`,
-    `${to} ct status dnat accept`,
-    `${from} ${to} ${config.isolation === 'ports' ? 'drop' : 'accept'}`,
-    `${from} accept`,
-    `${to} drop`
+    ...(localhostForward ? ['oifname @bridges ip saddr 127.0.0.0/8 masquerade'] : []),
+    // A machine that reaches one of its network by an address of the host gets its answers back through the host.
+    'ct status dnat oifname . ip saddr @own4 masquerade',
+    'ct status dnat oifname . ip6 saddr @own6 masquerade',
+    'oifname != @bridges ip saddr @hidden4 ip daddr != { 224.0.0.0/4, 255.255.255.255 } masquerade',
+    'oifname != @bridges ip6 saddr @hidden6 ip6 daddr != ff00::/8 masquerade'
   ]
 }
 
-function inputRules({ bridge, config }: FirewallState): string[] {
-  if (config.hostAccess === 'yes') return []
-  const from = `iifname "${bridge}"`
+/** 127.0.0.0/8 is routed on bridges for the answers to local clients, and must not be reached from there. */
+const guardRules = ['iifname @bridges ip daddr 127.0.0.0/8 drop']
+
+const forwardRules = [
+  'iifname @bridges tcp flags syn tcp option maxseg size set rt mtu',
+  'oifname @bridges ct state established,related accept',
+  'oifname @bridges ct status dnat accept',
+  'iifname . oifname @within accept',
+  'iifname @open oifname @open accept',
+  'iifname @bridges oifname @bridges drop',
+  'iifname @bridges accept',
+  'oifname @bridges drop'
+]
+
+const inputRules = [
+  'iifname @closed ct state established,related accept',
+  'iifname @closed icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
   // ICMP and ICMPv6: a host without /etc/protocols does not know the second by name.
-  const kinds = config.hostAccess === 'services' ? '{ 1, 58 }' : undefined
-  return [
-    `${from} ct state established,related accept`,
-    `${from} icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept`,
-    ...(kinds === undefined ? [] : [`${from} meta l4proto ${kinds} accept`]),
-    `${from} drop`
-  ]
-}
+  'iifname @services meta l4proto { 1, 58 } accept',
+  'iifname @closed drop'
+]

@@ -27,14 +27,21 @@ export interface FirewallPort {
 /** A forward with where it leads. */
 export interface ActiveForward extends Forward, Pick<FirewallPort, 'ip4' | 'ip6'> {}
 
-/** All that the rules are made from. */
-export interface FirewallState {
+/** A network as the firewall knows it. */
+export interface FirewallNetwork {
   readonly bridge: string
   readonly subnet4: Prefix | undefined
   readonly subnet6: Prefix | undefined
-  readonly config: Pick<NetworkConfig, 'masquerade' | 'isolation' | 'hostAccess' | 'antiSpoof' | 'localhostForward'>
+  readonly config: Pick<NetworkConfig, 'masquerade' | 'isolation' | 'hostAccess' | 'antiSpoof'>
   readonly ports: readonly FirewallPort[]
+}
+
+/** All that the rules are made from. */
+export interface FirewallState {
+  readonly networks: readonly FirewallNetwork[]
   readonly forwards: readonly ActiveForward[]
+  /** Whether forwards answer at 127.0.0.1. */
+  readonly localhostForward: boolean
   /** TCP ports that services of the host have at 127.0.0.1, which no forward takes from them. */
   readonly kept: readonly number[]
 }

@@ -13,32 +13,31 @@ const INPUT_CHAINS = ['ufw-user-input', 'ufw6-user-input']
 export const OFFERED_CHAINS: ReadonlySet<string> = new Set([...FORWARD_CHAINS, ...INPUT_CHAINS])
 
 /**
- * Lets what machines send and get through the firewalls of docker and ufw, where there are any. By iptables(8), so that
- * it is of whichever kind theirs is. Does nothing where there is no iptables. Throws Node's errors of commands.
+ * Lets what machines at these bridges send and get through the firewalls of docker and ufw, where there are any, and at
+ * no other ones. By iptables(8), so that it is of whichever kind theirs is. Does nothing where there is no iptables.
+ * Throws Node's errors of commands.
  */
-export async function acceptInOfferedChains(bridge: string): Promise<void> {
+export async function acceptInOfferedChains(bridges: readonly string[]): Promise<void> {
   for (const command of ['iptables', 'ip6tables']) {
     const lines = await listRules(command)
+    const isWanted = (line: string): boolean => bridges.some((bridge) => / -[io] (\S+) /.exec(line)?.[1] === bridge)
+    for (const line of lines) {
+      if (line.startsWith('-A ') && line.includes(TAGGED) && !isWanted(line)) {
+        await run(command, ['-D', ...line.split(' ').slice(1)])
+      }
+    }
     const chains = lines
       .flatMap((line) => /^-N (\S+)$/.exec(line)?.[1] ?? [])
       .filter((name) => OFFERED_CHAINS.has(name))
-    for (const chain of chains) {
-      for (const rule of rulesFor(chain, bridge)) {
-        const isThere = lines.some(
-          (line) => line.startsWith(`-A ${chain} ${rule[0]} ${bridge} `) && line.includes(TAGGED)
-        )
-        if (!isThere) await run(command, ['-I', chain, ...rule])
-      }
-    }
+    for (const chain of chains) for (const bridge of bridges) await accept(command, chain, bridge, lines)
   }
 }
 
-/** Takes all rules away again that are tagged as ours. */
-export async function removeFromOfferedChains(): Promise<void> {
-  for (const command of ['iptables', 'ip6tables']) {
-    for (const line of await listRules(command)) {
-      if (line.startsWith('-A ') && line.includes(TAGGED)) await run(command, ['-D', ...line.split(' ').slice(1)])
-    }
+async function accept(command: string, chain: string, bridge: string, lines: readonly string[]): Promise<void> {
+  for (const rule of rulesFor(chain, bridge)) {
+    const start = `-A ${chain} ${rule[0]} ${bridge} `
+    const isThere = lines.some((line) => line.startsWith(start) && line.includes(TAGGED))
+    if (!isThere) await run(command, ['-I', chain, ...rule])
   }
 }
 

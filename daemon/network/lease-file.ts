@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
@@ -15,6 +15,22 @@ export interface NetworkRecord {
   readonly subnet4: Prefix | undefined
   readonly subnet6: Prefix | undefined
   readonly leases: readonly Lease[]
+}
+
+const SUFFIX = '.json'
+
+/** The full names of the networks that a directory keeps something of. */
+export function recordsIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).flatMap((file) => (file.endsWith(SUFFIX) ? file.slice(0, -SUFFIX.length) : []))
+  } catch {
+    return []
+  }
+}
+
+/** The file in a directory that keeps the network of that full name. */
+export function leaseFile(directory: string, fullName: string): LeaseFile {
+  return new LeaseFile(join(directory, `${fullName}${SUFFIX}`))
 }
 
 /** The file that keeps a network from one boot to the next. */

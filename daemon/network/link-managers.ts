@@ -8,15 +8,17 @@ export type NetworkdView = Pick<Networkd, 'runs' | 'leaveAlone' | 'isConfigured'
 /** Others on the host who manage links: who of them and us has the links of machines (networking.md 7.8). */
 export class LinkManagers {
   readonly #manage: NetworkConfig['manage']
+  readonly #bridge: string
   readonly #networkd: NetworkdView
   readonly #networkManager: Pick<NetworkManager, 'leaveAlone'>
 
   constructor(
-    manage: NetworkConfig['manage'],
+    { manage, bridge }: Pick<NetworkConfig, 'manage' | 'bridge'>,
     networkd: NetworkdView,
     networkManager: Pick<NetworkManager, 'leaveAlone'>
   ) {
     this.#manage = manage
+    this.#bridge = bridge
     this.#networkd = networkd
     this.#networkManager = networkManager
   }
@@ -36,12 +38,14 @@ export class LinkManagers {
     return this.#networkd.isConfigured(link)
   }
 
-  /** Tells them to keep their hands off these links, and off no others. */
+  /** Tells them to keep their hands off these links, and off no others: with Manage=yes also off those that come yet. */
   async leaveAlone(bridges: readonly string[], ports: readonly string[]): Promise<void> {
+    const isAll = this.#manage === 'yes'
+    const ownBridges = isAll ? [...new Set([this.#bridge, 'mn-*', ...bridges])] : bridges
     const others = ports.filter((name) => !name.startsWith('ve-'))
-    const known = this.#manage === 'yes' ? ['ve-*', ...others] : ports
-    const any = known.length > 0
-    this.#networkManager.leaveAlone(any ? [...bridges, 've-*', ...others] : [])
-    await this.#networkd.leaveAlone(any ? [...bridges, ...known] : [])
+    const veths = isAll ? ['ve-*'] : ports.filter((name) => name.startsWith('ve-'))
+    const any = ownBridges.length > 0
+    this.#networkManager.leaveAlone(any ? [...ownBridges, 've-*', ...others] : [])
+    await this.#networkd.leaveAlone([...ownBridges, ...veths, ...others])
   }
 }

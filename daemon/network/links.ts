@@ -1,27 +1,29 @@
-import { existsSync } from 'node:fs'
 import { log } from '../base/log.ts'
-import { findLink, type Link } from '../linux/link.ts'
+import { deleteLink, findLink, type Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import type { NamespaceWorkers } from '../linux/namespace-workers.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
 import type { AddressBook } from './address-book.ts'
-import { ensureBridge, isOurs, releasePort, removeOrphans, uplinkMtu } from './bridge.ts'
-import { findGuestLink, injectAddresses, isInjected, networkFile, removeAddresses, type GuestPlan } from './guest.ts'
-import { enableRouting, forgetRouting } from './host-settings.ts'
+import { ensureBridge, isOurs, releasePort, releaseZone, uplinkMtu } from './bridge.ts'
+import { injectAddresses, isInjected, networkFile, removeAddresses, type GuestPlan } from './guest.ts'
+import type { HostSettings } from './host-settings.ts'
 import type { HostSocket } from './host-socket.ts'
 import { gatewaysOf, placesOf, type Lease } from './leases.ts'
-import type { NetworkMember } from './member.ts'
 import type { NetworkConfig } from './network-config.ts'
-import { findPort, holdPort, joinBridge, tunePort } from './port.ts'
+import type { NetworkIdentity } from './network-name.ts'
+import { holdPort, joinBridge, tunePort } from './port.ts'
 import { bridgeMac } from './subnet.ts'
 
 /** What links are made with. */
 export interface LinksContext {
+  /** Another one may come into force while there are none. */
   readonly config: NetworkConfig
+  readonly identity: NetworkIdentity
   readonly host: HostSocket
   readonly own: NetworkNamespace
   readonly workers: NamespaceWorkers
+  readonly settings: HostSettings
 }
 
 /** A machine that has a network from us. */
@@ -57,21 +59,10 @@ export class Links {
     return this.#context.host.requests
   }
 
-  /** The link of a machine; undefined when it has none that is ours to manage. Throws what the kernel says. */
-  find({ name, interfaces, leader }: NetworkMember): Ends | undefined {
-    if (leader === undefined) return undefined
-    const port = findPort(this.#socket, name, interfaces, this.#context.config.bridge)
-    const guest = typeof port === 'string' ? undefined : findGuestLink(this.#context.own, leader, port)
-    if (typeof port !== 'string' && guest !== undefined) return { name, leader, port, guest }
-    log.debug({ NAME: name }, `Machine ${name} gets no network: ${typeof port === 'string' ? port : 'it has none'}`)
-    return undefined
-  }
-
   /** Takes a machine in, with addresses of its own; nothing is done yet about its link. Throws LimitsExceeded. */
   admit(ends: Ends): Attachment {
     const { name, guest } = ends
-    if (this.#attached.size === 0) this.#book.reconsider(this.#socket)
-    const lease = this.#book.take(this.#socket, name, guest, new Set(this.#attached.keys()))
+    const lease = this.#book.take(name, guest, new Set(this.#attached.keys()))
     const attachment = { ...ends, lease }
     this.#attached.set(name, attachment)
     return attachment
@@ -114,28 +105,36 @@ export class Links {
     tunePort(this.#socket, port, { isolated: this.#context.config.isolation === 'ports', hasForwards })
   }
 
-  /** Makes bridge and ports what they are to be, whatever somebody did to them; a machine's own end is its own to change. */
-  hold(): void {
-    const bridge = this.#ensureBridge()
-    for (const { port, name } of this.#attached.values()) holdPort(this.#socket, port, name, bridge)
-    removeOrphans(
-      this.#socket,
-      new Set([bridge.index, ...Array.from(this.#attached.values(), ({ port }) => port.index)])
+  /** The indexes of all links of ours in it that are there. */
+  indexes(): number[] {
+    const bridge = findLink(this.#socket, this.#context.identity.bridge)
+    return [...(bridge ? [bridge] : []), ...Array.from(this.#attached.values(), ({ port }) => port)].map(
+      ({ index }) => index
     )
   }
 
-  /** Takes away all that is ours, when no machine has a link. */
+  /**
+   * Makes bridge and ports what they are to be, whatever somebody did to them; a machine's own end is its own to change.
+   * Throws what the kernel says.
+   */
+  hold(): void {
+    const bridge = this.#ensureBridge()
+    for (const { port, name } of this.#attached.values()) holdPort(this.#socket, port, name, bridge)
+  }
+
+  /** Takes the bridge away, or gives it back where it is a zone's, when no machine has a link. */
   remove(): void {
-    // The bridge goes last, and where it is missing, so is all else: a host without machines is not looked through at each start.
-    if (!existsSync(`/sys/class/net/${this.#context.config.bridge}`)) return
-    forgetRouting()
-    removeOrphans(this.#socket, new Set())
-    this.#context.host.close()
+    const { identity, settings } = this.#context
+    settings.forget(identity.bridge)
+    const bridge = findLink(this.#socket, identity.bridge)
+    if (bridge === undefined || !isOurs(bridge)) return
+    if (identity.isZone) releaseZone(this.#socket, bridge.name, gatewaysOf(this.#book.space()))
+    else deleteLink(this.#socket, bridge)
   }
 
   #planOf({ lease, port }: Attachment): GuestPlan {
     const mtu = findLink(this.#socket, this.#context.config.bridge)?.mtu ?? port.mtu
-    return { port, mtu, ...placesOf(lease, this.#book.space(this.#socket)) }
+    return { port, mtu, ...placesOf(lease, this.#book.space()) }
   }
 
   /** The bridge where other machines are at it: all that belongs to it is held anyway. */
@@ -145,11 +144,11 @@ export class Links {
   }
 
   #ensureBridge(): Link {
-    const { config } = this.#context
+    const { config, identity, settings } = this.#context
     const mtu = config.mtu === 'auto' ? uplinkMtu(this.#socket) : config.mtu
-    const addresses = gatewaysOf(this.#book.space(this.#socket))
-    const bridge = ensureBridge(this.#socket, { name: config.bridge, mac: bridgeMac(this.#book.seed), mtu, addresses })
-    enableRouting(config.bridge, config)
+    const addresses = gatewaysOf(this.#book.space())
+    const bridge = ensureBridge(this.#socket, { identity, mac: bridgeMac(this.#book.seed), mtu, addresses })
+    settings.enable(config)
     return bridge
   }
 }

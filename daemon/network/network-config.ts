@@ -16,8 +16,8 @@ export interface NetworkConfig {
   readonly dynamicRange: readonly [first: number, last: number]
   readonly mtu: 'auto' | number
   readonly masquerade: 'both' | 'ipv4' | 'ipv6' | 'no'
-  /** `ports`: machines do not reach each other. */
-  readonly isolation: 'none' | 'ports'
+  /** Whom machines reach: those of other networks that say `none` as well, those of their own, or none. */
+  readonly isolation: 'none' | 'network' | 'ports'
   readonly antiSpoof: boolean
   /** What machines may reach on the host; `services`: ICMP alone, as long as we serve neither DNS nor DHCP. */
   readonly hostAccess: 'yes' | 'services' | 'no'
@@ -43,31 +43,42 @@ function setting<K extends keyof NetworkConfig>(key: K, read: Setting<K>['read']
   return { key, read }
 }
 
-/** All settings by section and name. */
-export const networkSettings: Readonly<Record<string, Readonly<Record<string, Setting>>>> = {
+/** Settings by section and name. */
+export type NetworkSettings = Readonly<Record<string, Readonly<Record<string, Setting>>>>
+
+/** What a network can have of its own. */
+const ownSettings = {
+  Subnet4: setting('subnet4', (text) => oneOf('auto', 'off')(text) ?? readSubnet(text, 4, 8, 29)),
+  Pool4: setting('pool4', readPool),
+  Prefix4: setting('prefix4', (text) => readNumber(text, 16, 29)),
+  Subnet6: setting('subnet6', (text) => oneOf('ula', 'off')(text) ?? readSubnet(text, 16, 64, 64)),
+  Gateway: setting('gateway', (text) => oneOf('first', 'last')(text) ?? parseIp(text)),
+  DynamicRange: setting('dynamicRange', readRange),
+  MTU: setting('mtu', (text) => oneOf('auto')(text) ?? readNumber(text, 1280, 65_535)),
+  Masquerade: setting('masquerade', oneOf('both', 'ipv4', 'ipv6', 'no')),
+  Isolation: setting('isolation', oneOf('none', 'network', 'ports')),
+  AntiSpoof: setting('antiSpoof', readBoolean),
+  HostAccess: setting('hostAccess', oneOf('yes', 'services', 'no')),
+  Inject: setting('inject', readBoolean),
+  DropIn: setting('dropIn', readBoolean),
+  RequireNetwork: setting('requireNetwork', readBoolean)
+}
+
+/** Those of machined.conf. */
+export const networkSettings: NetworkSettings = {
   Network: {
     Manage: setting('manage', oneOf('auto', 'yes', 'no')),
     Bridge: setting('bridge', readInterfaceName),
-    Subnet4: setting('subnet4', (text) => oneOf('auto', 'off')(text) ?? readSubnet(text, 4, 8, 29)),
-    Pool4: setting('pool4', readPool),
-    Prefix4: setting('prefix4', (text) => readNumber(text, 16, 29)),
-    Subnet6: setting('subnet6', (text) => oneOf('ula', 'off')(text) ?? readSubnet(text, 16, 64, 64)),
-    Gateway: setting('gateway', (text) => oneOf('first', 'last')(text) ?? parseIp(text)),
-    DynamicRange: setting('dynamicRange', readRange),
-    MTU: setting('mtu', (text) => oneOf('auto')(text) ?? readNumber(text, 1280, 65_535)),
-    Masquerade: setting('masquerade', oneOf('both', 'ipv4', 'ipv6', 'no')),
-    Isolation: setting('isolation', oneOf('none', 'ports')),
-    AntiSpoof: setting('antiSpoof', readBoolean),
-    HostAccess: setting('hostAccess', oneOf('yes', 'services', 'no')),
-    Inject: setting('inject', readBoolean),
-    DropIn: setting('dropIn', readBoolean),
-    RequireNetwork: setting('requireNetwork', readBoolean)
+    ...ownSettings
   },
   Firewall: {
     Integration: setting('integration', oneOf('auto', 'no')),
     LocalhostForward: setting('localhostForward', readBoolean)
   }
 }
+
+/** Those of the file of one of several networks. */
+export const ownNetworkSettings: NetworkSettings = { Network: ownSettings }
 
 /** What holds without any configuration. */
 export const networkDefaults: NetworkConfig = {
@@ -81,7 +92,7 @@ export const networkDefaults: NetworkConfig = {
   dynamicRange: [200, 250],
   mtu: 'auto',
   masquerade: 'both',
-  isolation: 'none',
+  isolation: 'network',
   antiSpoof: true,
   hostAccess: 'yes',
   inject: true,
@@ -89,6 +100,17 @@ export const networkDefaults: NetworkConfig = {
   requireNetwork: false,
   integration: 'auto',
   localhostForward: true
+}
+
+/** What holds for a network beside the default one, whose own subnets and address are its own. */
+export function baseForOthers(config: NetworkConfig, bridge: string): NetworkConfig {
+  return {
+    ...config,
+    bridge,
+    subnet4: config.subnet4 === 'off' ? 'off' : 'auto',
+    subnet6: config.subnet6 === 'off' ? 'off' : 'ula',
+    gateway: typeof config.gateway === 'string' ? config.gateway : 'first'
+  }
 }
 
 function oneOf<const W extends string>(...words: readonly W[]): (text: string) => W | undefined {

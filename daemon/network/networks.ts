@@ -2,85 +2,96 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { explain, MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
-import type { Prefix } from '../base/prefix.ts'
 import { Rollback } from '../base/rollback.ts'
-import { ConflictWatch } from './conflict-watch.ts'
-import type { FirewallState, Forward } from './firewall-state.ts'
+import { Commons } from './commons.ts'
+import type { Forward } from './firewall-state.ts'
 import { Forwards } from './forwards.ts'
+import { HostSettings } from './host-settings.ts'
 import { HostSocket } from './host-socket.ts'
+import { KnownNetworks, type KnownNetworksContext } from './known-networks.ts'
 import type { Lease } from './leases.ts'
 import { LinkManagers, type NetworkdView } from './link-managers.ts'
-import type { Attachment, Ends, Links } from './links.ts'
+import type { Attachment, Links } from './links.ts'
 import type { NetworkMember } from './member.ts'
-import { Network, type NetworkContext, type NetworkView } from './network.ts'
+import type { Network, NetworkView } from './network.ts'
 import type { NetworkManager } from './network-manager.ts'
 import type { OtherFirewalls } from './other-firewalls.ts'
-import { isPortOf } from './port.ts'
-import { Rules } from './rules.ts'
-import { Upkeep } from './upkeep.ts'
+import { placeMachine, type Placement } from './placement.ts'
 
 /** What networks are made with. */
-export interface NetworksContext extends Omit<NetworkContext, 'host'> {
+export interface NetworksContext extends Omit<KnownNetworksContext, 'host' | 'settings'> {
   readonly networkd: NetworkdView
   readonly networkManager: Pick<NetworkManager, 'leaveAlone'>
   readonly firewalls: OtherFirewalls
-  /** The port forwards that are configured for a machine. */
-  readonly configuredForwards: (machine: string) => readonly Forward[]
+  /** What is configured for a machine: its network, undefined for the default one, and its port forwards. */
+  readonly configured: (machine: string) => { network: string | undefined; forwards: readonly Forward[] }
   /** Where the rules are kept that were applied last. */
   readonly runtimeDirectory: string
 }
 
 /** What there is, for people and programs to look at. */
-export interface NetworkDescription extends NetworkView {
+export interface NetworksDescription {
   readonly managed: boolean
   /** Whether systemd-networkd runs on the host. */
   readonly networkd: boolean
+  readonly default: NetworkView
+  readonly others: readonly NetworkView[]
 }
 
-/** The networks of machines, and all that they share: rules, forwards, and what others on the host are told. */
+/** A lease, and the network that it is in. */
+export interface NetworkLease extends Lease {
+  readonly network: string
+}
+
+/** The networks of machines: which machine is in which, and what is the same for all (networking.md 7). */
 export class Networks {
   readonly #context: NetworksContext
   readonly #host = new HostSocket()
+  readonly #settings = new HostSettings()
   readonly #managers: LinkManagers
-  readonly #network: Network
-  readonly #upkeep: Upkeep
-  readonly #rules: Rules
+  readonly #known: KnownNetworks
+  readonly #commons: Commons
   #forwards: Forwards | undefined
-  #conflicts: ConflictWatch | undefined
-  /** Rules are for all machines, so they are made only when all are known that an earlier daemon left. */
-  #complete = Promise.resolve()
 
   constructor(context: NetworksContext) {
     this.#context = context
-    this.#managers = new LinkManagers(context.config.manage, context.networkd, context.networkManager)
-    this.#network = new Network({ ...context, host: this.#host })
-    this.#upkeep = new Upkeep((hasLost) => {
-      if (hasLost) context.firewalls.renew()
-      void this.#hold()
+    this.#managers = new LinkManagers(context.config, context.networkd, context.networkManager)
+    this.#known = new KnownNetworks({ ...context, host: this.#host, settings: this.#settings })
+    const forwards = (): Forwards => this.#allForwards()
+    this.#commons = new Commons({
+      ...context,
+      host: this.#host,
+      managers: this.#managers,
+      known: this.#known,
+      forwards
     })
-    this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls, this.#upkeep.lost)
   }
 
-  /** The leases of all names that ever had a network, by name. */
-  leases(): Lease[] {
-    return this.#network.book.list()
+  /** The leases of all names that ever had a network. */
+  leases(): NetworkLease[] {
+    return this.#known
+      .all()
+      .flatMap(({ book, identity }) => book.list().map((lease) => ({ ...lease, network: identity.name })))
   }
 
   /**
-   * Gives a name addresses, at once where its machine runs; a family that is left out stays. Throws NotSupported where
-   * networks are not ours to manage, and as Leases.fix does.
+   * Gives a name addresses in its network, at once where its machine runs; a family that is left out stays. Throws
+   * NotSupported where networks are not ours to manage, FileNotFound where the network is not configured, and as
+   * Leases.fix does.
    */
   async setLease(name: string, addresses: Pick<Lease, 'ip4' | 'ip6'>): Promise<void> {
     if (!this.#managers.leaveLinksToUs) {
       throw new MachinedError('NotSupported', 'The network of machines is managed by others')
     }
-    await this.#network.setLease(name, addresses)
-    if (this.#links.attached.has(name)) await this.#update()
+    const network = this.#known.of(name) ?? this.#known.named(this.#context.configured(name).network)
+    await network.setLease(name, addresses)
+    if (network.links.attached.has(name)) await this.#commons.update()
   }
 
-  /** Takes a lease to the new name of an image, or drops it where the image is no more; not while its machine runs. */
+  /** Takes leases to the new name of an image, or drops them where the image is no more; not while its machine runs. */
   followImage(name: string, newName: string | undefined): void {
-    if (this.#context.config.manage !== 'no') this.#network.moveLease(name, newName)
+    if (this.#context.config.manage === 'no') return
+    for (const network of this.#known.all()) network.moveLease(name, newName)
   }
 
   forwards(): readonly Forward[] {
@@ -104,9 +115,11 @@ export class Networks {
   }
 
   /** What there is, for people and programs to look at. */
-  describe(): NetworkDescription {
+  describe(): NetworksDescription {
     const managed = this.#managers.leaveLinksToUs
-    return { ...this.#network.describe(managed), managed, networkd: this.#managers.hasNetworkd }
+    const describe = (network: Network): NetworkView => network.describe(managed || network.isUp)
+    const others = this.#known.others().map(describe)
+    return { managed, networkd: this.#managers.hasNetworkd, default: describe(this.#known.default), others }
   }
 
   /**
@@ -114,26 +127,30 @@ export class Networks {
    * starts. Whatever fails is logged, and the machine goes without. Throws only with RequireNetwork=yes.
    */
   async attach(member: NetworkMember): Promise<void> {
+    let { requireNetwork } = this.#context.config
     try {
-      await this.#attach(member)
+      const placement = this.#find(member)
+      if (placement === undefined) return
+      ;({ requireNetwork } = placement.network.config)
+      await this.#attach(placement)
     } catch (error) {
       const failure = `Failed to set up the network of machine ${member.name}`
       log.warn({ NAME: member.name, err: error }, failure)
-      if (this.#context.config.requireNetwork) throw explain(failure, error)
+      if (requireNetwork) throw explain(failure, error)
     }
   }
 
   /** Takes a machine's network away. What of it is in the machine goes with it. */
   async detach(name: string): Promise<void> {
-    const attachment = this.#links.attached.get(name)
-    if (attachment === undefined) return
+    const network = this.#known.of(name)
+    const attachment = network?.links.attached.get(name)
+    if (network === undefined || attachment === undefined) return
     const hadForwards = this.#allForwards().of(name).length > 0
     this.#allForwards().release(name)
     try {
-      this.#links.disconnect(attachment)
-      if (this.#links.attached.size === 0) this.#linger()
-      await this.#update()
-      if (hadForwards) this.#rules.forget(name, attachment.lease)
+      network.links.disconnect(attachment)
+      await this.#afterwards(network)
+      if (hadForwards) this.#commons.forget(name, attachment.lease)
     } catch (error) {
       log.warn({ NAME: name, err: error }, `Failed to take down the network of machine ${name}`)
     }
@@ -145,120 +162,65 @@ export class Networks {
    */
   async reconcile(members: readonly NetworkMember[]): Promise<void> {
     const names = new Set(members.map(({ name }) => name))
-    for (const name of this.#links.attached.keys()) if (!names.has(name)) await this.detach(name)
-    await this.#attachTogether(members)
-    if (this.#links.attached.size === 0) await this.takeDown()
-    else await this.#hold()
+    for (const name of this.#attached()) if (!names.has(name)) await this.detach(name)
+    // What fails is logged, and the machines run already.
+    await this.#commons.bringTogether(members.map((member) => () => this.attach(member).catch(() => undefined)))
+    if (this.#attached().length === 0) await this.takeDown()
+    else await this.#commons.hold()
   }
 
-  /** Takes all down that belongs to no machine. Throws Failed while machines use the network. */
+  /** Takes all down that belongs to no machine. Throws Failed while machines use a network. */
   async takeDown(): Promise<void> {
-    if (this.#links.attached.size > 0) throw new MachinedError('Failed', 'Machines are using the network')
-    this.#network.stay()
-    this.#upkeep.end()
-    this.#conflicts?.close()
-    this.#conflicts = undefined
-    await Promise.all([this.#rules.remove(), this.#tellManagers()])
+    if (this.#attached().length > 0) throw new MachinedError('Failed', 'Machines are using the network')
+    await this.#commons.end()
     // A machine may have come meanwhile.
-    if (this.#links.attached.size === 0) this.#links.remove()
+    if (this.#attached().length > 0) return
+    for (const network of this.#known.inUse()) network.remove()
+    // A host without machines is not looked through at each start.
+    if (this.#known.hasBridge()) this.#commons.removeOrphans(new Set())
+    this.#settings.forgetAll()
+    this.#host.close()
   }
 
-  get #links(): Links {
-    return this.#network.links
+  #find(member: NetworkMember): Placement | undefined {
+    const { config, own, configured } = this.#context
+    if (config.manage === 'no') return undefined
+    const networkOf = (machine: string): string | undefined => configured(machine).network
+    const context = { own, networkOf, known: this.#known, managers: this.#managers, host: this.#host }
+    const placement = placeMachine(member, context)
+    if (typeof placement !== 'string') return placement
+    log.debug({ NAME: member.name }, `Machine ${member.name} gets no network: ${placement}`)
+    return undefined
   }
 
-  async #attach(member: NetworkMember): Promise<void> {
-    const ends = this.#find(member)
-    if (ends === undefined) return
+  async #attach({ network, ends }: Placement): Promise<void> {
+    const { name } = ends
     const rollback = new Rollback()
     try {
-      rollback.add(() => this.detach(member.name))
-      const isNew = !this.#links.attached.has(member.name)
-      const attachment = this.#links.admit(ends)
-      if (isNew) this.#allForwards().configure(member.name, this.#context.configuredForwards(member.name))
-      this.#network.stay()
-      this.#upkeep.begin()
-      this.#conflicts ??= this.#watchConflicts()
-      await Promise.all([this.#update(), this.#connect(attachment)])
+      rollback.add(() => this.detach(name))
+      const isNew = !network.links.attached.has(name)
+      const attachment = network.admit(ends)
+      if (isNew) this.#allForwards().configure(name, this.#context.configured(name).forwards)
+      this.#commons.begin()
+      await Promise.all([this.#commons.update(), this.#connect(network, attachment)])
     } catch (error) {
       await rollback.undo()
       throw error
     }
   }
 
-  async #connect(attachment: Attachment): Promise<void> {
+  async #connect({ links }: Network, attachment: Attachment): Promise<void> {
     // Others see to the rules meanwhile, and they begin first.
     await setImmediate()
-    if (this.#links.attached.get(attachment.name) !== attachment) return
-    this.#links.connect(attachment)
-    this.#tune(attachment)
-    await this.#links.address(attachment)
+    if (links.attached.get(attachment.name) !== attachment) return
+    links.connect(attachment)
+    this.#tune(links, attachment)
+    await links.address(attachment)
   }
 
-  async #attachTogether(members: readonly NetworkMember[]): Promise<void> {
-    const attaching: Promise<void>[] = []
-    let completed: () => void = () => undefined
-    this.#complete = new Promise((resolve) => (completed = resolve))
-    for (const member of members) {
-      // It is logged, and the machine runs already.
-      attaching.push(this.attach(member).catch(() => undefined))
-      // Others are answered in between.
-      await setImmediate()
-    }
-    completed()
-    await Promise.all(attaching)
-  }
-
-  /** The link of a machine, if it has one and that is ours to manage. */
-  #find(member: NetworkMember): Ends | undefined {
-    const { config } = this.#context
-    // Whoever else registers a machine could point to links that are not theirs.
-    if (config.manage === 'no' || member.class !== 'container' || member.owner !== 0) return undefined
-    const ends = this.#links.find(member)
-    if (ends === undefined) return undefined
-    // What was ours stays so: a networkd that was started since leaves it alone.
-    const isOurs = this.#managers.leaveLinksToUs || isPortOf(ends.port, member.name)
-    return isOurs && !this.#managers.isConfigured(ends.port.name) ? ends : undefined
-  }
-
-  #watchConflicts(): ConflictWatch {
-    const { book } = this.#network
-    const check = (): void => {
-      this.#network.checkConflict()
-    }
-    const subnets = (): Prefix[] => {
-      const { subnet4, subnet6 } = book.space(this.#host.requests)
-      return [subnet4, subnet6].filter((subnet) => subnet !== undefined)
-    }
-    check()
-    return new ConflictWatch({ subnets, check, lost: this.#upkeep.lost })
-  }
-
-  /** Makes everything what it was made, as far as it is on the host. */
-  async #hold(): Promise<void> {
-    try {
-      this.#links.hold()
-      if (this.#conflicts) this.#network.checkConflict()
-      await this.#update()
-      await this.#rules.repair()
-    } catch (error) {
-      log.warn({ err: error }, 'Failed to hold the network of machines')
-    }
-  }
-
-  async #update(): Promise<void> {
-    await this.#complete
-    await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellManagers()])
-  }
-
-  async #tellManagers(): Promise<void> {
-    const ports = Array.from(this.#links.attached.values(), ({ port }) => port.name)
-    await this.#managers.leaveAlone([this.#context.config.bridge], ports)
-  }
-
-  #firewallState(): Omit<FirewallState, 'kept'> {
-    const leases = new Map(Array.from(this.#links.attached, ([name, { lease }]) => [name, lease]))
-    return { ...this.#network.firewallState(), forwards: this.#allForwards().active(leases) }
+  /** The names of machines that have a network. */
+  #attached(): string[] {
+    return this.#known.inUse().flatMap(({ links }) => [...links.attached.keys()])
   }
 
   #allForwards(): Forwards {
@@ -266,21 +228,34 @@ export class Networks {
   }
 
   async #forwardsChanged(machine: string): Promise<void> {
-    const attachment = this.#links.attached.get(machine)
-    if (attachment === undefined) return
-    this.#tune(attachment)
-    await this.#update()
+    const links = this.#known.of(machine)?.links
+    const attachment = links?.attached.get(machine)
+    if (links === undefined || attachment === undefined) return
+    this.#tune(links, attachment)
+    await this.#commons.update()
   }
 
-  #tune(attachment: Attachment): void {
-    this.#links.tune(attachment, this.#allForwards().of(attachment.name).length > 0)
+  #tune(links: Links, attachment: Attachment): void {
+    links.tune(attachment, this.#allForwards().of(attachment.name).length > 0)
   }
 
-  #linger(): void {
-    this.#network.linger(() => {
-      this.takeDown().catch((error: unknown) => {
-        log.warn({ err: error }, 'Failed to take down the network of machines')
+  /** Sees to what is left when a machine has gone. The bridge of a zone is not ours to keep. */
+  async #afterwards(network: Network): Promise<void> {
+    const isOver = network.links.attached.size === 0
+    if (isOver && network.identity.isZone) return this.#remove(network)
+    if (isOver) {
+      network.linger(() => {
+        this.#remove(network).catch((error: unknown) => {
+          log.warn({ err: error }, `Failed to take down network '${network.identity.name}'`)
+        })
       })
-    })
+    }
+    return this.#commons.update()
+  }
+
+  async #remove(network: Network): Promise<void> {
+    if (this.#known.inUse().every((other) => other === network)) return this.takeDown()
+    network.remove()
+    return this.#commons.update()
   }
 }

@@ -2,7 +2,7 @@ import { log } from '../base/log.ts'
 import { MachinedError } from '../base/errors.ts'
 import { listChains } from '../linux/nft.ts'
 import type { Firewalld } from './firewalld.ts'
-import { acceptInOfferedChains, OFFERED_CHAINS, removeFromOfferedChains } from './iptables.ts'
+import { acceptInOfferedChains, OFFERED_CHAINS } from './iptables.ts'
 
 const STRICT = 'StrictForwardPorts=yes in firewalld.conf'
 /** Tables of those that know of our bridge. */
@@ -14,7 +14,7 @@ const KNOWN_TABLES = /^\S+ (?:machined|firewalld)$/
  */
 export class OtherFirewalls {
   readonly #firewalld: Pick<Firewalld, 'runs' | 'trust' | 'distrust' | 'isStrict'>
-  #bridge: string | undefined
+  #bridges: readonly string[] = []
   #running = Promise.resolve()
   readonly #warned = new Set<string>()
 
@@ -22,26 +22,25 @@ export class OtherFirewalls {
     this.#firewalld = firewalld
   }
 
-  /** Tells them of the bridge, unless they know. */
-  cover(bridge: string): void {
-    if (this.#bridge === bridge) return
-    this.#bridge = bridge
-    this.renew()
+  /** Tells them of these bridges and no others, unless they know. */
+  cover(bridges: readonly string[]): void {
+    const gone = this.#bridges.filter((bridge) => !bridges.includes(bridge))
+    const isKnown = gone.length === 0 && bridges.length === this.#bridges.length
+    this.#bridges = bridges
+    if (!isKnown) this.#enqueue(() => this.#tell(bridges, gone))
   }
 
   /** Tells them once more, as when one of them has started or has forgotten all. */
   renew(): void {
-    const bridge = this.#bridge
-    if (bridge !== undefined) this.#enqueue(() => this.#tell(bridge))
+    const bridges = this.#bridges
+    if (bridges.length > 0) this.#enqueue(() => this.#tell(bridges))
   }
 
-  /** Takes back what they were told, also by an earlier daemon. */
+  /** Takes back what they were told, also by an earlier daemon, of this bridge and of all others. */
   uncover(bridge: string): void {
-    this.#bridge = undefined
-    this.#enqueue(async () => {
-      if (this.#firewalld.runs) await this.#firewalld.distrust(bridge)
-      await removeFromOfferedChains()
-    })
+    const gone = [...new Set([bridge, ...this.#bridges])]
+    this.#bridges = []
+    this.#enqueue(() => this.#tell([], gone))
   }
 
   /** Throws NotSupported where firewalld lets no forwards through but its own. */
@@ -57,17 +56,26 @@ export class OtherFirewalls {
     })
   }
 
-  async #tell(bridge: string): Promise<void> {
-    if (this.#firewalld.runs) await this.#firewalld.trust(bridge)
+  async #tell(bridges: readonly string[], gone: readonly string[] = []): Promise<void> {
+    if (this.#firewalld.runs) {
+      for (const bridge of gone) await this.#firewalld.distrust(bridge)
+      for (const bridge of bridges) await this.#firewalld.trust(bridge)
+    }
+    await acceptInOfferedChains(bridges)
+    if (bridges.length > 0) await this.#warnOfDrops(bridges)
+  }
+
+  /** Says in the log what stops machines all the same. */
+  async #warnOfDrops(bridges: readonly string[]): Promise<void> {
     if (await this.#firewalld.isStrict()) this.#warn(`firewalld stops port forwards into machines, by ${STRICT}`)
-    await acceptInOfferedChains(bridge)
     const chains = await listChains()
     const offering = new Set(chains.flatMap(({ table, chain }) => (OFFERED_CHAINS.has(chain) ? [table] : [])))
     for (const { table, chain, hook, policy } of chains) {
       if (policy !== 'drop' || (hook !== 'forward' && hook !== 'input')) continue
       if (KNOWN_TABLES.test(table) || offering.has(table)) continue
+      const whose = bridges.join(', ')
       this.#warn(
-        `Chain ${chain} of table '${table}' drops by its policy: have it accept what comes from and goes to ${bridge}`
+        `Chain ${chain} of table '${table}' drops by its policy: have it accept what comes from and goes to ${whose}`
       )
     }
   }

@@ -3,31 +3,44 @@ import { changeLink, changePort, findLink, listLinks } from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import { getSysctl } from '../linux/sysctl.ts'
 import { OUR_GROUP, tagOf } from './bridge.ts'
+import { isZoneBridge } from './network-name.ts'
+
+/** The host's end of a machine's link, and the bridge that it is a port of by somebody's doing. */
+export interface Place {
+  readonly port: Link
+  readonly bridge: Link | undefined
+}
 
 /**
- * The host's end of a machine's link, where it is ours to manage (networking.md 7.5); else a string that says why not.
- * That is systemd-nspawn's `ve-*`, and its `vb-*` where it was told to use our bridge.
+ * Where a machine's link is on the host: systemd-nspawn's `ve-*`, or its `vb-*` where it was told to use a bridge, if
+ * that is one of those that `isMeant` says. A string says why there is none (networking.md 7.5).
  */
-export function findPort(
+export function findPlace(
   socket: RequestSocket,
   machine: string,
   interfaces: readonly number[],
-  bridge: string
-): Link | string {
+  isMeant: (bridge: Link) => boolean
+): Place | string {
   const [index, ...others] = interfaces
   if (index === undefined) return 'it has no network interface on the host'
   if (others.length > 0) return 'it has several network interfaces'
   const link = findLink(socket, index)
   if (link === undefined) return 'its network interface is gone'
-  if (link.kind === 'bridge' && link.name === bridge) return portOfBridge(socket, machine, link)
-  if (link.kind !== 'veth' || !isNamedAfter(link, 've', machine)) return `${link.name} is not systemd-nspawn's veth`
-  const master = link.master === 0 ? undefined : findLink(socket, link.master)
-  return master === undefined || master.name === bridge ? link : `${link.name} is a port of ${master.name}`
+  if (link.kind === 'bridge') return isMeant(link) ? portOfBridge(socket, machine, link) : notOurs(link)
+  if (link.kind !== 'veth' || !isNamedAfter(link, 've', machine)) return notOurs(link)
+  const bridge = link.master === 0 ? undefined : findLink(socket, link.master)
+  if (bridge === undefined || (isMeant(bridge) && !isZoneBridge(bridge.name))) return { port: link, bridge }
+  return `${link.name} is a port of ${bridge.name}`
 }
 
-function portOfBridge(socket: RequestSocket, machine: string, bridge: Link): Link | string {
+function notOurs({ name }: Link): string {
+  return `${name} is not systemd-nspawn's veth`
+}
+
+function portOfBridge(socket: RequestSocket, machine: string, bridge: Link): Place | string {
   const ports = listLinks(socket).filter(({ master, kind }) => master === bridge.index && kind === 'veth')
-  return ports.find((port) => isNamedAfter(port, 'vb', machine)) ?? `it has no port at ${bridge.name}`
+  const port = ports.find((port) => isNamedAfter(port, 'vb', machine))
+  return port === undefined ? `it has no port at ${bridge.name}` : { port, bridge }
 }
 
 /** Names that are too long for the kernel are cut, and stand in full beside it. */

@@ -11,11 +11,11 @@ import type { NetworkConfig } from './network-config.ts'
 import type { OtherFirewalls } from './other-firewalls.ts'
 import { RuleWatch } from './rule-watch.ts'
 
-type Config = Pick<NetworkConfig, 'bridge' | 'integration' | 'localhostForward'>
+type Config = Pick<NetworkConfig, 'integration' | 'localhostForward'>
 /** What the rest of the network knows of the rules. */
-type State = Omit<FirewallState, 'kept'>
+export type RulesState = Omit<FirewallState, 'kept' | 'localhostForward'>
 
-/** The rules of a network, and all that has to be so that they do what they say. */
+/** The rules of all networks, and all that has to be so that they do what they say. */
 export class Rules {
   readonly #firewall: Firewall
   readonly #flows: Flows
@@ -42,14 +42,15 @@ export class Rules {
    * Makes them those of the state, which is asked for when it is needed. A host without nft(8) still has a network,
    * though nothing leads out of it. Rejects with what nft says.
    */
-  async apply(state: () => State): Promise<void> {
-    const kept = await this.#proxy.serve(this.#config.localhostForward ? state().forwards : [])
+  async apply(state: () => RulesState): Promise<void> {
+    const { localhostForward } = this.#config
+    const kept = await this.#proxy.serve(localhostForward ? state().forwards : [])
     try {
       const now = state()
       this.#watch ??= this.#watchRules()
-      await this.#firewall.apply({ ...now, kept })
+      await this.#firewall.apply({ ...now, localhostForward, kept })
       this.#flows.settle(now.forwards)
-      if (this.#config.integration === 'auto') this.#others.cover(this.#config.bridge)
+      if (this.#config.integration === 'auto') this.#others.cover(now.networks.map(({ bridge }) => bridge))
     } catch (error) {
       if (!(error instanceof MachinedError) || error.code !== 'NotSupported') throw error
       if (!this.#warned) log.warn({ err: error }, 'The network of machines leads nowhere')
@@ -81,11 +82,11 @@ export class Rules {
     await this.#firewall.repair()
   }
 
-  /** Takes them all away. */
-  async remove(): Promise<void> {
+  /** Takes them all away; `bridge` is one that others may have been told of by an earlier daemon. */
+  async remove(bridge: string): Promise<void> {
     this.#stopWatching()
     const [removed] = await Promise.all([this.#firewall.remove(), this.#proxy.serve([])])
-    if (removed) this.#others.uncover(this.#config.bridge)
+    if (removed) this.#others.uncover(bridge)
     // A machine may have come meanwhile.
     if (this.#watch === undefined) this.#closeSocket()
   }

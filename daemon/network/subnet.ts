@@ -58,6 +58,16 @@ export function localSubnet({ machineId, network }: Seed): Prefix {
   return networkOf({ address, length: 64 })
 }
 
+/** That one, or the next after it that overlaps nothing taken. */
+export function pickLocalSubnet(seed: Seed, taken: readonly Prefix[]): Prefix {
+  const subnet = localSubnet(seed)
+  const { address } = subnet
+  for (let step = 0; step < 2 ** 16 && taken.some((other) => overlap(other, subnet)); step++) {
+    address.writeUInt16BE((address.readUInt16BE(6) + 1) % 2 ** 16, 6)
+  }
+  return subnet
+}
+
 /** The MAC address of a network's bridge. It is set, as it would else follow the ports. */
 export function bridgeMac(seed: Seed): Buffer {
   const mac = Buffer.alloc(8)

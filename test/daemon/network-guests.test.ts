@@ -111,7 +111,7 @@ t.test(
     t.match(await status(), `"conflict":"${subnet}.128/25"`)
     const log = (): Promise<string> => client.output('journalctl', '-u', UNIT, '--no-pager', '-o', 'cat')
     await host.waitFor(
-      async () => (await log()).includes(`The subnet of machines overlaps ${subnet}.128/25`),
+      async () => (await log()).includes(`The subnet of network 'default' overlaps ${subnet}.128/25`),
       'it to be in the log'
     )
     t.strictSame((await addresses('guest')).sort(), (await leaseOf('guest')).sort(), 'machines that run keep theirs')

@@ -108,11 +108,13 @@ t.test('a machine that runs gets other addresses at once, and keeps them', async
 
 t.test('the command line has all of it', async (t) => {
   const { ipv4, ipv6 } = await leaseOf('c1')
-  t.match((await ctl('list')).stdout, /^BRIDGE +IPV4 .*\nmachines0 \d\S+ +fd\S+ +yes +1\n/)
+  t.match((await ctl('list')).stdout, /^NETWORK +BRIDGE +IPV4 .*\ndefault +machines0 \d\S+ +fd\S+ +yes +1\n/)
   t.match((await ctl('status', '--json=short')).stdout, '"bridge":"machines0","managed":true,"networkd":false')
-  t.match(JSON.parse((await ctl('leases', '--json=short')).stdout), [{ name: 'c1', ip4: ipv4, ip6: ipv6, fixed: true }])
+  t.match(JSON.parse((await ctl('leases', '--json=short')).stdout), [
+    { name: 'c1', network: 'default', ip4: ipv4, ip6: ipv6, fixed: true }
+  ])
   t.equal((await ctl('set-lease', 'other', ipv4.replace(/\.\d+$/, '.99'))).stderr, '')
-  t.match((await ctl('leases', '--no-legend')).stdout, /^other +\S+\.99 .* yes$/m)
+  t.match((await ctl('leases', '--no-legend')).stdout, /^other +default +\S+\.99 .* yes$/m)
   t.equal((await ctl('forward', 'add', 'other', 'udp:53-55', '1053')).stderr, '')
   t.equal((await ctl('forward', '--no-legend')).stdout, 'other udp:53-55 1053')
   t.strictSame(JSON.parse((await ctl('forward', '--json=short')).stdout), [
@@ -178,6 +180,7 @@ t.test('completion in bash', async (t) => {
   t.equal(await complete("machinedctl network forward remove c1 ''"), 'tcp:8080')
   t.equal(await complete("machinedctl network forward remove other ''"), '')
   t.equal(await complete("machinedctl network leases ''"), '')
+  t.equal(await complete("machinedctl network status ''"), 'default')
 })
 
 t.test('without machines the network can be taken down at once', async (t) => {

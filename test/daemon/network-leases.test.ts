@@ -55,7 +55,7 @@ t.test('a daemon that is killed meanwhile leaves the old leases or the new ones'
     t.ok(killed, kind)
     t.match(JSON.parse(await host.readFile(FILE)), { version: 1, leases: [{ name: 'm1' }] })
     t.equal(await setLease(90 + index), 0)
-    t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^m1 +\\S+\\.9${index} `, 'm'))
+    t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^m1 +default +\\S+\\.9${index} `, 'm'))
   }
   t.strictSame((await client.output('ls', '-A', DIRECTORY)).split('\n'), ['.#machines0.json.lck', 'machines0.json'])
 })

@@ -86,14 +86,14 @@ t.test('a name has the same addresses when its machine starts anew, also when th
   const before = [await addresses('c1'), await addresses('c2')]
   const leases = async (): Promise<string[]> =>
     (await client.output('machinedctl', 'network', 'leases')).split('\n').map((line) => line.replace(/ +/g, ' '))
-  const known = (await leases()).map((line) => line.split(' ').slice(0, 3))
+  const known = (await leases()).map((line) => line.split(' ').slice(0, 4))
   await host.run(['systemctl', 'stop', UNIT])
   await host.run(['rm', '-r', '/var/lib/machined/network'])
   await host.run(['systemctl', 'stop', 'test-container-c2'])
   await host.run(['systemctl', 'start', UNIT])
   await host.startContainer('c2', ['-U', '--network-veth'])
   t.strictSame([await addresses('c1'), await addresses('c2')], before)
-  t.strictSame((await leases()).map((line) => line.split(' ').slice(0, 3)).sort(), known.sort())
+  t.strictSame((await leases()).map((line) => line.split(' ').slice(0, 4)).sort(), known.sort())
   await allReach(t)
 })
 
@@ -245,8 +245,11 @@ t.test('the host may have another address in the network, also while machines ru
 
 t.test('the command line shows the network', async (t) => {
   const [own4, own6] = await addresses('c1')
-  t.match(await client.output('machinedctl', 'network'), /^Bridge: machines0\nManaged: yes\n.*\nIPv4 subnet: \d/)
-  t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^c1 +${own4} +${own6} `, 'm'))
+  t.match(
+    await client.output('machinedctl', 'network'),
+    /^Network: default\nBridge: machines0\nManaged: yes\n.*\nIPv4 subnet: \d/
+  )
+  t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^c1 +default +${own4} +${own6} `, 'm'))
   t.equal(await client.output('machinedctl', 'network', 'cat-config'), '')
 })
 

@@ -5,7 +5,7 @@ import { execa } from 'execa'
 import t from 'tap'
 import { parseIp, parsePrefix } from '../../daemon/base/prefix.ts'
 import { noRules, rulesFor } from '../../daemon/network/firewall-document.ts'
-import type { ActiveForward, FirewallState } from '../../daemon/network/firewall-state.ts'
+import type { ActiveForward, FirewallNetwork, FirewallState } from '../../daemon/network/firewall-state.ts'
 import { networkDefaults } from '../../daemon/network/network-config.ts'
 import { changeDocument, wholeDocument, type Ruleset } from '../../daemon/network/ruleset.ts'
 import { readForward } from '../../daemon/network/forward-text.ts'
@@ -27,7 +27,7 @@ async function inside(root: string, script: string): Promise<string> {
 
 const ip4 = parseIp('10.200.0.5')
 const ip6 = parseIp('fd00::5')
-const state: FirewallState = {
+const network: FirewallNetwork = {
   bridge: 'machines0',
   subnet4: parsePrefix('10.200.0.0/24'),
   subnet6: parsePrefix('fd00::/64'),
@@ -35,7 +35,19 @@ const state: FirewallState = {
   ports: [
     { interfaceName: 've-c1', mac: '02:00:00:00:00:05', ip4, ip6 },
     { interfaceName: 've-c2', mac: '02:00:00:00:00:06', ip4: parseIp('10.200.0.6'), ip6: undefined }
-  ],
+  ]
+}
+/** A second one, of which nothing is hidden, that reaches others, and that the host is closed to. */
+const other: FirewallNetwork = {
+  bridge: 'mn-a-network-bl',
+  subnet4: parsePrefix('10.201.0.0/28'),
+  subnet6: undefined,
+  config: { ...networkDefaults, masquerade: 'no', isolation: 'none', hostAccess: 'services', antiSpoof: false },
+  ports: [{ interfaceName: 've-c3', mac: '02:00:00:00:00:07', ip4: parseIp('10.201.0.7'), ip6: undefined }]
+}
+const state: FirewallState = {
+  networks: [network, other],
+  localhostForward: true,
   forwards: ['80', 'udp:53', '192.0.2.1:8000-8009', '[2001:db8::1]:443'].map((listen): ActiveForward => ({
     ...readForward('c1', listen, ''),
     ip4,
@@ -43,7 +55,7 @@ const state: FirewallState = {
   })),
   kept: [22, 80]
 }
-const strict = { ...networkDefaults, isolation: 'ports', hostAccess: 'services', localhostForward: false } as const
+const strict = { ...networkDefaults, isolation: 'ports', hostAccess: 'no', antiSpoof: false } as const
 const others = ['udp:53', '[2001:db8::1]:443', '81'].map((listen): ActiveForward => ({
   ...readForward('c2', listen, listen === 'udp:53' ? '54' : ''),
   ip4: parseIp('10.200.0.6'),
@@ -51,16 +63,16 @@ const others = ['udp:53', '[2001:db8::1]:443', '81'].map((listen): ActiveForward
 }))
 const changed = {
   ...state,
-  ports: state.ports.slice(0, 1),
+  networks: [{ ...network, config: { ...strict, antiSpoof: true }, ports: network.ports.slice(0, 1) }],
   forwards: [...state.forwards.slice(2), ...others],
   kept: [22]
 }
 const rulesets = {
   full: rulesFor(state),
   changed: rulesFor(changed),
-  empty: rulesFor({ ...state, ports: [], forwards: [], kept: [] }),
-  strict: rulesFor({ ...state, config: strict }),
-  bare: rulesFor({ ...state, subnet6: undefined, ports: [], forwards: [] }),
+  empty: rulesFor({ ...state, networks: [{ ...network, ports: [] }], forwards: [], kept: [] }),
+  strict: rulesFor({ ...state, networks: [{ ...network, config: strict }], localhostForward: false }),
+  bare: rulesFor({ ...state, networks: [{ ...network, subnet6: undefined, ports: [] }], forwards: [] }),
   gone: noRules
 }
 type Name = keyof typeof rulesets
@@ -86,6 +98,8 @@ for (const { root } of ROOTS) {
     )
     t.match(listed, /map bound4_port \{[^}]*192\.0\.2\.1 \. (?:tcp|6) \. 8009 : 8009/)
     t.match(listed, /map free6_addr \{[^}]*(?:udp|17) \. 53 : fd00::5/)
+    t.match(listed, /set own4 \{[^}]*"mn-a-network-bl" \. 10\.201\.0\.0\/28/)
+    t.notMatch(listed, 've-c3', 'in a network that is not guarded')
     t.match(listed, /set macs \{[^}]*"ve-c2" \. 02:00:00:00:00:06/)
     t.equal(await inside(path, 'nft -f /mnt/full.nft; nft -f /mnt/gone.nft; nft list ruleset'), '')
   })

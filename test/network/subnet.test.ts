@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { formatPrefix, overlap, parsePrefix, type Prefix } from '../../daemon/base/prefix.ts'
 import { networkDefaults } from '../../daemon/network/network-config.ts'
-import { bridgeMac, localSubnet, pickSubnet } from '../../daemon/network/subnet.ts'
+import { bridgeMac, localSubnet, pickLocalSubnet, pickSubnet } from '../../daemon/network/subnet.ts'
 
 const { pool4 } = networkDefaults
 const seeds = fc.record({
@@ -54,6 +54,20 @@ t.test('a pool that is used up gives nothing', (t) => {
   t.equal(pickSubnet([prefix('10.0.0.0/25')], 24, [], seed), undefined, 'too small for one')
   const last = pickSubnet([prefix('10.0.0.0/23')], 24, [prefix('10.0.0.0/24')], seed)
   t.equal(last && formatPrefix(last), '10.0.1.0/24')
+  t.end()
+})
+
+t.test('IPv6 subnets of several networks do not overlap, whatever their hashes', (t) => {
+  fc.assert(
+    fc.property(seeds, (seed) => {
+      const found: Prefix[] = []
+      // The last of the host's, and those that follow it.
+      for (let count = 0; count < 4; count++) found.push(pickLocalSubnet(seed, found))
+      const texts = new Set(found.map(formatPrefix))
+      const site = { ...localSubnet(seed), length: 48 }
+      return texts.size === 4 && found.every((subnet) => subnet.length === 64 && overlap(site, subnet))
+    })
+  )
   t.end()
 })
 

@@ -1,7 +1,8 @@
 import { formatIp } from '../../base/prefix.ts'
 import type { Manager } from '../../manager.ts'
 import { listenText } from '../../network/forward-text.ts'
-import { addForward, describeNetwork, networkRule, setLease } from '../network-access.ts'
+import type { NetworkLease } from '../../network/networks.ts'
+import { addForward, describeNetworks, networkRule, setLease } from '../network-access.ts'
 import { method, type Access, type InterfaceTable } from './table.ts'
 
 function managing<A>(verb: string, machine: (args: A) => string = () => ''): Access<Manager, A, 'manage-machines'> {
@@ -15,36 +16,21 @@ const describe = method({
   in: {},
   out: { json: 's' },
   access: 'anyone',
-  run: (manager: Manager) => [JSON.stringify(describeNetwork(manager))]
+  run: (manager: Manager) => [JSON.stringify(describeNetworks(manager))]
 })
+
+type LeaseRow = [string, string, string, string, bigint, bigint, boolean, string]
+
+function leaseRow({ name, ip4, ip6, mac, firstSeen, lastSeen, fixed, network }: NetworkLease): LeaseRow {
+  const addresses = [ip4, ip6].map((ip) => (ip ? formatIp(ip) : '')) as [string, string]
+  return [name, ...addresses, mac, BigInt(firstSeen) * 1000n, BigInt(lastSeen) * 1000n, fixed, network]
+}
 
 const listLeases = method({
   in: {},
-  out: { leases: 'a(ssssttb)' },
+  out: { leases: 'a(ssssttbs)' },
   access: 'anyone',
-  run: ({ networks }: Manager) => [
-    networks
-      .leases()
-      .map(
-        ({
-          name,
-          ip4,
-          ip6,
-          mac,
-          firstSeen,
-          lastSeen,
-          fixed
-        }): [string, string, string, string, bigint, bigint, boolean] => [
-          name,
-          ip4 ? formatIp(ip4) : '',
-          ip6 ? formatIp(ip6) : '',
-          mac,
-          BigInt(firstSeen) * 1000n,
-          BigInt(lastSeen) * 1000n,
-          fixed
-        ]
-      )
-  ]
+  run: ({ networks }: Manager) => [networks.leases().map(leaseRow)]
 })
 
 const setLeaseOf = method({
@@ -98,7 +84,7 @@ const takeDown = method({
   }
 })
 
-/** `io.machined.Network`: the network of machines, which the stock daemon has none of (networking.md 7.2). */
+/** `io.machined.Network`: the networks of machines, which the stock daemon has none of (networking.md 7.2). */
 export const networkTable: InterfaceTable<Manager> = {
   name: 'io.machined.Network',
   properties: {},

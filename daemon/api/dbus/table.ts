@@ -24,7 +24,7 @@ export interface Values {
   'a(ssso)': EncodedStruct[]
   'a(ssbttto)': EncodedStruct[]
   'a(ssu)': [string, string, number][]
-  'a(ssssttb)': [string, string, string, string, bigint, bigint, boolean][]
+  'a(ssssttbs)': [string, string, string, string, bigint, bigint, boolean, string][]
   'a(iay)': [number, Buffer][]
   'a(st)': [string, bigint][]
   'a(ssb)': [string, string, boolean][]

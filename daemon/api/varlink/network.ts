@@ -2,10 +2,10 @@ import { MachinedError } from '../../base/errors.ts'
 import { formatIp } from '../../base/prefix.ts'
 import type { Manager } from '../../manager.ts'
 import type { Forward } from '../../network/firewall-state.ts'
-import type { Lease } from '../../network/leases.ts'
+import type { NetworkLease } from '../../network/networks.ts'
 import { listenText } from '../../network/forward-text.ts'
 import type { AccessOn } from '../access.ts'
-import { addForward, describeNetwork, networkRule, setLease } from '../network-access.ts'
+import { addForward, describeNetworks, networkRule, setLease } from '../network-access.ts'
 import type { Call } from './call.ts'
 import { VarlinkError } from './errors.ts'
 import { interactiveAuthentication, readMachineName, readNumber, readString, strings } from './fields.ts'
@@ -36,12 +36,23 @@ const listen = needed(
 
 const lease = structure('Lease', 'The addresses that belong to a name.', {
   name: field(string, 'The name of a machine.'),
+  network: field(string, 'The network that they are of.'),
   ipv4: maybe(string, 'Its IPv4 address.'),
   ipv6: maybe(string, 'Its IPv6 address.'),
   mac: maybe(string, 'The MAC address that its network interface had last.'),
   firstSeen: field(integer, 'Since when it has them, in microseconds since 1970.'),
   lastSeen: field(integer, 'When it was started last, in microseconds since 1970.'),
   fixed: field(boolean, 'Whether somebody has set them.')
+})
+
+const networkType = structure('Network', 'A network of machines.', {
+  name: field(string, '`default`, the name of its file, or for a zone of systemd-nspawn that of its bridge.'),
+  bridge: field(string, 'The network interface that its machines are ports of.'),
+  subnet4: maybe(string, 'Its IPv4 network, once one has been chosen.'),
+  subnet6: maybe(string, 'Its IPv6 network.'),
+  conflict: maybe(string, 'A network that something else on the host uses, and that overlaps one of these.'),
+  machines: field(strings, 'The machines that are in it.'),
+  files: field(strings, 'The files that its configuration was read from; the last one counts most.')
 })
 
 const forwardType = structure('Forward', 'A port of the host that leads into a machine, or a range of them.', {
@@ -54,9 +65,10 @@ function managing(verb: string): AccessOn<Call, Manager, { readonly name: string
   return { actions: ['manage-machines'], rule: (_manager, { name }) => named(networkRule(verb, name)) }
 }
 
-function describeLease({ name, ip4, ip6, mac, firstSeen, lastSeen, fixed }: Lease): Output {
+function describeLease({ name, network, ip4, ip6, mac, firstSeen, lastSeen, fixed }: NetworkLease): Output {
   return {
     name,
+    network,
     ipv4: ip4 && formatIp(ip4),
     ipv6: ip6 && formatIp(ip6),
     mac: mac === '' ? undefined : mac,
@@ -83,14 +95,14 @@ async function refusing(errors: Readonly<Record<string, string>>, work: Promise<
 
 const reason = { reason: field(string, 'Why, in words.') }
 
-/** `io.machined.Network`: the network of machines, which the stock daemon has none of (networking.md 7.2). */
+/** `io.machined.Network`: the networks of machines, which the stock daemon has none of (networking.md 7.2). */
 export const networkTable: InterfaceTable<Manager> = {
   name: NAME,
-  doc: 'The network of machines: addresses that belong to names, and ports of the host that lead into machines.',
-  types: [lease, forwardType],
+  doc: 'The networks of machines: addresses that belong to names, and ports of the host that lead into machines.',
+  types: [networkType, lease, forwardType],
   methods: {
     Describe: method({
-      doc: 'Tells what the network is.',
+      doc: 'Tells what networks there are, and apart from that what the default one is.',
       in: {},
       out: {
         bridge: field(string, 'The network interface that machines are ports of.'),
@@ -99,11 +111,12 @@ export const networkTable: InterfaceTable<Manager> = {
         subnet4: maybe(string, 'The IPv4 network, once one has been chosen.'),
         subnet6: maybe(string, 'The IPv6 network.'),
         conflict: maybe(string, 'A network that something else on the host uses, and that overlaps one of these.'),
-        machines: field(strings, 'The machines that have a network from here.'),
-        files: field(strings, 'The files that the configuration was read from; the last one counts most.')
+        machines: field(strings, 'The machines that have a network from here, whichever it is.'),
+        files: field(strings, 'The files that the configuration was read from; the last one counts most.'),
+        networks: field(array(networkType), 'All networks; the default one comes first.')
       },
       access: 'anyone',
-      run: (manager: Manager) => ({ ...describeNetwork(manager) })
+      run: (manager: Manager) => ({ ...describeNetworks(manager) })
     }),
     ListLeases: method({
       doc: 'Tells which name has which addresses.',
@@ -113,7 +126,7 @@ export const networkTable: InterfaceTable<Manager> = {
       run: ({ networks }: Manager) => ({ leases: networks.leases().map(describeLease) })
     }),
     SetLease: method({
-      doc: 'Gives a name addresses of the network, also a machine that runs. One that is left out stays as it is.',
+      doc: 'Gives a name addresses of its network, also a machine that runs. One that is left out stays as it is.',
       in: {
         allowInteractiveAuthentication: interactiveAuthentication,
         name: ofMachine,
@@ -156,7 +169,7 @@ export const networkTable: InterfaceTable<Manager> = {
         refusing({ FileNotFound: 'NoSuchForward', InvalidArgs: 'BadPort' }, networks.removeForward(name, from))
     }),
     TakeDown: method({
-      doc: 'Takes the bridge and the rules away, which are made anew for the next machine.',
+      doc: 'Takes bridges and rules away, which are made anew for the next machine.',
       in: { allowInteractiveAuthentication: interactiveAuthentication },
       out: {},
       access: { actions: ['manage-machines'], rule: () => named(networkRule('take_down_network')) },
