@@ -125,7 +125,7 @@ export class Links {
   /** Takes the bridge away, or gives it back where it is a zone's, when no machine has a link. */
   remove(): void {
     const { identity, settings } = this.#context
-    settings.forget(identity.bridge)
+    settings.forget(identity.bridge, identity.isZone)
     const bridge = findLink(this.#socket, identity.bridge)
     if (bridge === undefined || !isOurs(bridge)) return
     if (identity.isZone) releaseZone(this.#socket, bridge.name, gatewaysOf(this.#book.space()))

@@ -168,6 +168,36 @@ t.test('RequireNetwork= says what becomes of a machine whose network cannot be',
   await host.run(['ip', 'link', 'delete', 'machines0'])
 })
 
+t.test('what the host routes by is kept from systemd-sysctl, with what it was before', async (t) => {
+  const names = ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv6/conf/default/accept_ra']
+  await host.run(['sysctl', '-q', ...names.slice(0, 2).map((name) => `${name}=0`), `${names[2] ?? ''}=1`])
+  await host.writeFile(DROP_IN, '[Network]\n')
+  await host.run(['systemctl', 'restart', UNIT])
+  await machine.register(await machine.start())
+  const mirror = (): Promise<string> => client.output('cat', '/run/sysctl.d/60-machined.conf')
+  const first = await mirror()
+  const wanted = [
+    '0\n-net/ipv4/ip_forward = 1',
+    '0\n-net/ipv6/conf/all/forwarding = 1',
+    '1\n-net/ipv6/conf/default/accept_ra = 2'
+  ]
+  for (const [index, name] of names.entries()) t.match(first, `# ${name} was ${wanted[index] ?? '-'}`)
+  t.match(first, /^-net\/ipv4\/conf\/machines0\/route_localnet = 1$/m)
+  const inode = async (): Promise<string> =>
+    (await host.run(['stat', '-c', '%i', '/run/sysctl.d/60-machined.conf'], { reject: false })).stdout
+  const before = await inode()
+  await host.run(['systemctl', 'restart', UNIT])
+  await host.waitFor(async () => !['', before].includes(await inode()), 'the next daemon to write it')
+  t.equal(await mirror(), first)
+  await host.run(['rm', '-r', '/run/sysctl.d'])
+  await host.run(['systemctl', 'kill', '--signal=HUP', UNIT])
+  await host.waitFor(async () => (await inode()) !== '', 'the file to be back')
+  t.equal(await mirror(), first)
+  await machine.end()
+  t.equal((await host.run(['ls', '/run/sysctl.d'], { reject: false })).stdout, '')
+  t.equal(await client.output('cat', '/proc/sys/net/ipv4/ip_forward'), '1', 'others may count on it')
+})
+
 t.test('LocalhostForward=no', async (t) => {
   const lookup = /ip daddr 127\.0\.0\.0\/8 (?:tcp dport @kept )?return/
   t.match(lookup.exec((await found('[Firewall]\nLocalhostForward=yes\n')).rules)?.[0], '@kept')
