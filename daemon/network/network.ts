@@ -1,18 +1,19 @@
 import { log } from '../base/log.ts'
 import { formatPrefix, type Prefix } from '../base/prefix.ts'
 import { macText } from '../linux/link.ts'
-import { AddressBook, type AddressBookContext } from './address-book.ts'
+import { AddressBook } from './address-book.ts'
 import type { FirewallNetwork } from './firewall-state.ts'
 import type { Lease } from './leases.ts'
 import { Links, type Attachment, type Ends, type LinksContext } from './links.ts'
 import type { NetworkConfig } from './network-config.ts'
 import type { NetworkIdentity } from './network-name.ts'
+import type { SubnetContext } from './subnet-choice.ts'
 
 /** How long the bridge stays without machines, so that one that restarts finds it. */
 const LINGER_MS = 5000
 
 /** What a network is made with. */
-export interface NetworkContext extends LinksContext, AddressBookContext {}
+export interface NetworkContext extends LinksContext, SubnetContext {}
 
 /** What of a network is to be seen. */
 export interface NetworkView {
