@@ -26,6 +26,7 @@ interface NetworkView {
 
 /** What it gives of all. */
 interface Description {
+  readonly backend: string
   readonly managed: boolean
   readonly networkd: boolean
   readonly networks: readonly NetworkView[]
@@ -47,15 +48,16 @@ async function list({ daemon, output }: Call): Promise<void> {
 
 /** One network, or the default one. */
 async function status({ args: [wanted = 'default'], daemon, output }: Call): Promise<void> {
-  const { networks, managed, networkd } = await describe(daemon)
+  const { networks, backend, managed, networkd } = await describe(daemon)
   const network = networks.find(({ name }) => name === wanted)
   if (network === undefined) throw new Failure(`Network '${wanted}' is not configured.`)
   const { name, bridge, subnet4, subnet6, conflict, machines } = network
   output.fields(
-    { name, bridge, managed, networkd, subnet4, subnet6, conflict, machines },
+    { name, bridge, backend, managed, networkd, subnet4, subnet6, conflict, machines },
     {
       name: 'Network',
       bridge: 'Bridge',
+      backend: 'Backend',
       managed: 'Managed',
       networkd: 'systemd-networkd runs',
       subnet4: 'IPv4 subnet',

@@ -37,7 +37,10 @@ export interface Assignment {
  */
 export function readConfig(directories: readonly string[] = DIRECTORIES): Config {
   const files = configFiles(directories, NAME)
-  return Object.freeze({ network: Object.freeze(readNetworkSettings(files, networkSettings, networkDefaults)), files })
+  const network = readNetworkSettings(files, networkSettings, networkDefaults)
+  // Then nothing is ours to do.
+  const manage = network.backend === 'none' ? 'no' : network.manage
+  return Object.freeze({ network: Object.freeze({ ...network, manage }), files })
 }
 
 /** What the files say of a network, the last one most; `base` is what holds where they say nothing. */

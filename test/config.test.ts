@@ -41,6 +41,7 @@ t.test('all settings are read', (t) => {
 ; comment
 [Network]
 Manage=yes
+Backend=networkd
 Bridge = br.7   # why
 Subnet4=10.200.7.0/24
 Pool4=10.0.0.0/8 172.30.0.0/15
@@ -67,6 +68,7 @@ LocalhostForward=no
   t.equal(pool4.length, 2)
   t.strictSame(rest, {
     manage: 'yes',
+    backend: 'networkd',
     bridge: 'br.7',
     prefix4: 26,
     subnet6: 'off',
@@ -159,5 +161,11 @@ t.test('an empty value takes back what was set before', (t) => {
     'etc/machined.conf.d/x.conf': '[Network]\nBridge=\n'
   })
   t.equal(config.network.bridge, 'machines0')
+  t.end()
+})
+
+t.test('with Backend=none nothing is to be managed', (t) => {
+  const { config } = read(t, { 'etc/machined.conf': '[Network]\nManage=yes\nBackend=none\n' })
+  t.match(config.network, { backend: 'none', manage: 'no' })
   t.end()
 })

@@ -4,6 +4,7 @@ import { isValidMachineName } from '../machine/machine-name.ts'
 import type { Manager } from '../manager.ts'
 import { readForward } from '../network/forward-text.ts'
 import type { NetworkView } from '../network/network.ts'
+import type { NetworksDescription } from '../network/networks.ts'
 import type { AccessRule } from './access.ts'
 
 /*
@@ -17,6 +18,7 @@ export function networkRule(verb: string, machine = ''): AccessRule<'manage-mach
 
 /** All networks, and on top of that what the default one is, as before there were others. */
 export interface NetworkDescription extends Omit<NetworkView, 'name'> {
+  readonly backend: NetworksDescription['backend']
   readonly managed: boolean
   /** Whether systemd-networkd runs on the host. */
   readonly networkd: boolean
@@ -25,11 +27,11 @@ export interface NetworkDescription extends Omit<NetworkView, 'name'> {
 
 /** What there is, for people and programs to look at; `machines` on top are those of all networks. */
 export function describeNetworks({ networks }: Manager): NetworkDescription {
-  const { default: first, others, managed, networkd } = networks.describe()
+  const { default: first, others, backend, managed, networkd } = networks.describe()
   const all = [first, ...others]
   const { bridge, subnet4, subnet6, conflict, files } = first
   const machines = all.flatMap((network) => network.machines)
-  return { bridge, managed, networkd, subnet4, subnet6, conflict, machines, files, networks: all }
+  return { bridge, backend, managed, networkd, subnet4, subnet6, conflict, machines, files, networks: all }
 }
 
 /** Gives a name addresses, of which "" stands for one that stays. Throws InvalidArgs, and as Networks.setLease does. */

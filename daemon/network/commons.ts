@@ -1,8 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
+import { MachinedError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import type { Prefix } from '../base/prefix.ts'
 import { ConflictWatch } from './conflict-watch.ts'
 import type { Forwards } from './forwards.ts'
+import type { BorrowedMachines } from './borrowed-machines.ts'
+import type { HostSettings } from './host-settings.ts'
 import type { HostSocket } from './host-socket.ts'
 import type { KnownNetworks } from './known-networks.ts'
 import type { Lease } from './leases.ts'
@@ -18,6 +21,8 @@ import { Upkeep } from './upkeep.ts'
 export interface CommonsContext {
   readonly config: NetworkConfig
   readonly known: KnownNetworks
+  readonly borrowed: BorrowedMachines
+  readonly settings: HostSettings
   readonly host: HostSocket
   readonly managers: LinkManagers
   readonly firewalls: OtherFirewalls
@@ -32,6 +37,7 @@ export class Commons {
   readonly #rules: Rules
   readonly #upkeep: Upkeep
   #conflicts: ConflictWatch | undefined
+  #isBegun = false
   /** Rules are for all machines, so they are made only when all are known that an earlier daemon left. */
   #complete: Promise<unknown> = Promise.resolve()
 
@@ -46,6 +52,7 @@ export class Commons {
 
   /** There are machines: sees to it from now on that everything stays as it was made. */
   begin(): void {
+    this.#isBegun = true
     this.#upkeep.begin()
     this.#conflicts ??= this.#watchConflicts()
   }
@@ -66,6 +73,8 @@ export class Commons {
   /** Makes rules, and what others are told, those of the networks as they are now. Rejects with what nft says. */
   async update(): Promise<void> {
     await this.#complete
+    // A machine that was the last one may have taken all down since.
+    if (!this.#isBegun) return
     await Promise.all([this.#rules.apply(() => this.#firewallState()), this.#tellManagers()])
   }
 
@@ -73,6 +82,7 @@ export class Commons {
   async hold(): Promise<void> {
     try {
       this.#holdLinks()
+      this.#context.borrowed.lookAtAll()
       if (this.#conflicts !== undefined) this.#checkConflicts()
       await this.update()
       await this.#rules.repair()
@@ -82,20 +92,37 @@ export class Commons {
   }
 
   /** Ends what leads to a machine that is over. */
-  forget(machine: string, lease: Lease): void {
+  forget(machine: string, lease: Pick<Lease, 'ip4' | 'ip6'>): void {
     this.#rules.forget(machine, lease)
   }
 
-  /** There are no machines: takes the rules away, and what others were told. */
-  async end(): Promise<void> {
+  /**
+   * Takes all down: rules, what others were told, and what is left of networks. Throws Failed while machines use a
+   * network.
+   */
+  async takeDown(): Promise<void> {
+    if (this.#isUsed()) throw new MachinedError('Failed', 'Machines are using the network')
+    this.#isBegun = false
     this.#upkeep.end()
     this.#conflicts?.close()
     this.#conflicts = undefined
-    await Promise.all([this.#rules.remove(this.#context.config.bridge), this.#tellManagers()])
+    const { known, config, settings, host } = this.#context
+    await Promise.all([this.#rules.remove(config.bridge), this.#tellManagers()])
+    // A machine may have come meanwhile.
+    if (this.#isUsed()) return
+    for (const network of known.inUse()) network.remove()
+    // A host without machines is not looked through at each start.
+    if (known.hasBridge()) this.#removeOrphans(new Set())
+    settings.forgetAll()
+    host.close()
+  }
+
+  #isUsed(): boolean {
+    return this.#withMachines().length > 0 || this.#context.borrowed.names().length > 0
   }
 
   /** Takes away all links that are tagged as ours, but for these. */
-  removeOrphans(kept: ReadonlySet<number>): void {
+  #removeOrphans(kept: ReadonlySet<number>): void {
     const { host, known } = this.#context
     removeOrphans(host.requests, kept, (zone) => {
       known.at(zone)?.links.remove()
@@ -112,7 +139,7 @@ export class Commons {
       }
       kept.push(...network.links.indexes())
     }
-    this.removeOrphans(new Set(kept))
+    this.#removeOrphans(new Set(kept))
   }
 
   #watchConflicts(): ConflictWatch {
@@ -136,12 +163,16 @@ export class Commons {
   }
 
   #firewallState(): RulesState {
-    const { known, forwards } = this.#context
+    const { known, borrowed, forwards } = this.#context
     const networks = known.inUse()
-    const leases = new Map(
-      networks.flatMap(({ links }) => Array.from(links.attached, ([name, { lease }]) => [name, lease] as const))
+    const own = networks.flatMap(({ links }) =>
+      Array.from(links.attached, ([name, { lease }]) => [name, lease] as const)
     )
-    return { networks: networks.map((network) => network.firewallState()), forwards: forwards().active(leases) }
+    return {
+      networks: networks.map((network) => network.firewallState()),
+      borrowed: borrowed.ways(),
+      forwards: forwards().active(new Map([...own, ...borrowed.leases()]))
+    }
   }
 
   #withMachines(): Network[] {

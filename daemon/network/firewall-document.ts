@@ -50,10 +50,11 @@ const maps = new Map(
   })
 )
 
-function elements({ networks, forwards, kept }: FirewallState): Map<string, Map<string, string>> {
+function elements(state: FirewallState): Map<string, Map<string, string>> {
+  const { forwards, kept } = state
   const found = new Map(Array.from(maps.keys(), (name) => [`inet ${TABLE} ${name}`, new Map<string, string>()]))
   for (const forward of forwards) for (const [map, key, value] of elementsFor(forward)) found.get(map)?.set(key, value)
-  for (const [name, keys] of networkElements(networks)) found.set(`inet ${TABLE} ${name}`, elementsOf(keys))
+  for (const [name, keys] of networkElements(state)) found.set(`inet ${TABLE} ${name}`, elementsOf(keys))
   return found.set(`inet ${TABLE} kept`, elementsOf(kept))
 }
 
@@ -124,7 +125,7 @@ function outputRules({ localhostForward }: FirewallState): string[] {
 
 function masqueradeRules({ localhostForward }: FirewallState): string[] {
   return [
-    ...(localhostForward ? ['oifname @bridges ip saddr 127.0.0.0/8 masquerade'] : []),
+    ...(localhostForward ? ['oifname @ways ip saddr 127.0.0.0/8 masquerade'] : []),
     // A machine that reaches one of its network by an address of the host gets its answers back through the host.
     'ct status dnat oifname . ip saddr @own4 masquerade',
     'ct status dnat oifname . ip6 saddr @own6 masquerade',
@@ -133,8 +134,8 @@ function masqueradeRules({ localhostForward }: FirewallState): string[] {
   ]
 }
 
-/** 127.0.0.0/8 is routed on bridges for the answers to local clients, and must not be reached from there. */
-const guardRules = ['iifname @bridges ip daddr 127.0.0.0/8 drop']
+/** 127.0.0.0/8 is routed there for the answers to local clients, and must not be reached from there. */
+const guardRules = ['iifname @ways ip daddr 127.0.0.0/8 drop']
 
 const forwardRules = [
   'iifname @bridges tcp flags syn tcp option maxseg size set rt mtu',

@@ -39,6 +39,8 @@ export interface FirewallNetwork {
 /** All that the rules are made from. */
 export interface FirewallState {
   readonly networks: readonly FirewallNetwork[]
+  /** Interfaces of others that forwards lead out of, with the networks there. */
+  readonly borrowed: readonly { readonly interfaceName: string; readonly subnets: readonly Prefix[] }[]
   readonly forwards: readonly ActiveForward[]
   /** Whether forwards answer at 127.0.0.1. */
   readonly localhostForward: boolean

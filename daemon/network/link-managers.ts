@@ -13,11 +13,11 @@ export class LinkManagers {
   readonly #networkManager: Pick<NetworkManager, 'leaveAlone'>
 
   constructor(
-    { manage, bridge }: Pick<NetworkConfig, 'manage' | 'bridge'>,
+    { manage, backend, bridge }: Pick<NetworkConfig, 'manage' | 'backend' | 'bridge'>,
     networkd: NetworkdView,
     networkManager: Pick<NetworkManager, 'leaveAlone'>
   ) {
-    this.#manage = manage
+    this.#manage = backend === 'builtin' ? manage : 'no'
     this.#bridge = bridge
     this.#networkd = networkd
     this.#networkManager = networkManager

@@ -4,6 +4,8 @@ import { parseIp, parsePrefix, type Prefix } from '../base/prefix.ts'
 export interface NetworkConfig {
   /** Whether to see to the links of machines; `auto`: only while no systemd-networkd does. */
   readonly manage: 'auto' | 'yes' | 'no'
+  /** Who sees to links and addresses: we, or systemd-networkd, in which case only ports are forwarded. */
+  readonly backend: 'builtin' | 'networkd' | 'none'
   readonly bridge: string
   readonly subnet4: 'auto' | 'off' | Prefix
   readonly pool4: readonly Prefix[]
@@ -68,6 +70,7 @@ const ownSettings = {
 export const networkSettings: NetworkSettings = {
   Network: {
     Manage: setting('manage', oneOf('auto', 'yes', 'no')),
+    Backend: setting('backend', oneOf('builtin', 'networkd', 'none')),
     Bridge: setting('bridge', readInterfaceName),
     ...ownSettings
   },
@@ -83,6 +86,7 @@ export const ownNetworkSettings: NetworkSettings = { Network: ownSettings }
 /** What holds without any configuration. */
 export const networkDefaults: NetworkConfig = {
   manage: 'auto',
+  backend: 'builtin',
   bridge: 'machines0',
   subnet4: 'auto',
   pool4: ['10.192.0.0/11', '172.30.0.0/15', '192.168.128.0/17'].flatMap((text) => parsePrefix(text) ?? []),

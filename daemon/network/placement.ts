@@ -16,8 +16,8 @@ export interface PlacementContext {
   readonly managers: LinkManagers
   readonly host: HostSocket
   readonly own: NetworkNamespace
-  /** The network that is configured for a machine; undefined for the default one. */
-  readonly networkOf: (machine: string) => string | undefined
+  /** The network that is configured for the machine; undefined for the default one. */
+  readonly networkName: () => string | undefined
 }
 
 /** A machine's link, and the network that it belongs to. */
@@ -44,7 +44,7 @@ export function placeMachine(member: NetworkMember, context: PlacementContext): 
   // What was ours stays so: a networkd that was started since leaves it alone.
   if (!isPortOf(port, name) && !isFree(managers, bridge)) return 'others see to its link'
   if (managers.isConfigured(port.name)) return 'an administrator has told systemd-networkd about its link'
-  const network = (bridge && known.at(bridge)) ?? known.named(context.networkOf(name))
+  const network = (bridge && known.at(bridge)) ?? known.named(context.networkName())
   return { network, ends: { name, leader, port, guest } }
 }
 

@@ -27,6 +27,7 @@ export class Rules {
   #netfilter: RequestSocket | undefined
   #watch: RuleWatch | undefined
   #warned = false
+  #removals = 0
 
   /** The documents that are applied lie in the directory. `lost` is called when changes by others were not noticed. */
   constructor(directory: string, config: Config, others: OtherFirewalls, lost: () => void) {
@@ -44,7 +45,10 @@ export class Rules {
    */
   async apply(state: () => RulesState): Promise<void> {
     const { localhostForward } = this.#config
+    const removals = this.#removals
     const kept = await this.#proxy.serve(localhostForward ? state().forwards : [])
+    // All may have been taken away meanwhile.
+    if (removals !== this.#removals) return
     try {
       const now = state()
       this.#watch ??= this.#watchRules()
@@ -84,6 +88,7 @@ export class Rules {
 
   /** Takes them all away; `bridge` is one that others may have been told of by an earlier daemon. */
   async remove(bridge: string): Promise<void> {
+    this.#removals++
     this.#stopWatching()
     const [removed] = await Promise.all([this.#firewall.remove(), this.#proxy.serve([])])
     if (removed) this.#others.uncover(bridge)

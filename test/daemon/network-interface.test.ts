@@ -109,7 +109,10 @@ t.test('a machine that runs gets other addresses at once, and keeps them', async
 t.test('the command line has all of it', async (t) => {
   const { ipv4, ipv6 } = await leaseOf('c1')
   t.match((await ctl('list')).stdout, /^NETWORK +BRIDGE +IPV4 .*\ndefault +machines0 \d\S+ +fd\S+ +yes +1\n/)
-  t.match((await ctl('status', '--json=short')).stdout, '"bridge":"machines0","managed":true,"networkd":false')
+  t.match(
+    (await ctl('status', '--json=short')).stdout,
+    '"bridge":"machines0","backend":"builtin","managed":true,"networkd":false'
+  )
   t.match(JSON.parse((await ctl('leases', '--json=short')).stdout), [
     { name: 'c1', network: 'default', ip4: ipv4, ip6: ipv6, fixed: true }
   ])

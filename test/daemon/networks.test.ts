@@ -247,7 +247,7 @@ t.test('the command line shows the network', async (t) => {
   const [own4, own6] = await addresses('c1')
   t.match(
     await client.output('machinedctl', 'network'),
-    /^Network: default\nBridge: machines0\nManaged: yes\n.*\nIPv4 subnet: \d/
+    /^Network: default\nBridge: machines0\nBackend: builtin\nManaged: yes\n.*\nIPv4 subnet: \d/
   )
   t.match(await client.output('machinedctl', 'network', 'leases'), new RegExp(`^c1 +default +${own4} +${own6} `, 'm'))
   t.equal(await client.output('machinedctl', 'network', 'cat-config'), '')

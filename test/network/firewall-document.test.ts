@@ -47,6 +47,9 @@ const other: FirewallNetwork = {
 }
 const state: FirewallState = {
   networks: [network, other],
+  borrowed: [
+    { interfaceName: 've-c4', subnets: ['192.168.7.0/28', 'fd07::/64'].flatMap((text) => parsePrefix(text) ?? []) }
+  ],
   localhostForward: true,
   forwards: ['80', 'udp:53', '192.0.2.1:8000-8009', '[2001:db8::1]:443'].map((listen): ActiveForward => ({
     ...readForward('c1', listen, ''),
@@ -99,6 +102,8 @@ for (const { root } of ROOTS) {
     t.match(listed, /map bound4_port \{[^}]*192\.0\.2\.1 \. (?:tcp|6) \. 8009 : 8009/)
     t.match(listed, /map free6_addr \{[^}]*(?:udp|17) \. 53 : fd00::5/)
     t.match(listed, /set own4 \{[^}]*"mn-a-network-bl" \. 10\.201\.0\.0\/28/)
+    t.match(listed, /set own6 \{[^}]*"ve-c4" \. fd07::\/64/)
+    t.match(listed, /set ways \{[^}]*"ve-c4"/)
     t.notMatch(listed, 've-c3', 'in a network that is not guarded')
     t.match(listed, /set macs \{[^}]*"ve-c2" \. 02:00:00:00:00:06/)
     t.equal(await inside(path, 'nft -f /mnt/full.nft; nft -f /mnt/gone.nft; nft list ruleset'), '')

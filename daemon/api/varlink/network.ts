@@ -106,6 +106,7 @@ export const networkTable: InterfaceTable<Manager> = {
       in: {},
       out: {
         bridge: field(string, 'The network interface that machines are ports of.'),
+        backend: field(string, 'Who sees to links and addresses: `builtin`, `networkd` or `none`.'),
         managed: field(boolean, 'Whether machines that start now get a network from here.'),
         networkd: field(boolean, 'Whether systemd-networkd runs on the host.'),
         subnet4: maybe(string, 'The IPv4 network, once one has been chosen.'),
