@@ -9,10 +9,10 @@ ALL_SOURCES = $(SOURCES) $(shell find scripts test -name '*.ts')
 CONFIGS = tsconfig.json tsconfig.build.json package-lock.json
 
 # One file instead of hundreds: loading modules was the longest part of the start; and CommonJS, which Node loads faster
-# than ES modules. koffi stays outside, being native; usocket, x11 and event-stream are for transports of dbus-next that we
+# than ES modules. The native part of koffi stays outside; usocket, x11 and event-stream are for transports of dbus-next that we
 # do not use. Left out with them is what the code we use of dbus-next and pino would load, but never call.
 BUNDLE = npx esbuild --bundle --platform=node --format=cjs --out-extension:.js=.cjs --target=node20 --log-level=warning \
-	--external:koffi --external:usocket --external:x11 --external:event-stream \
+	--alias:koffi=./scripts/koffi.cjs --external:usocket --external:x11 --external:event-stream \
 	$(foreach name,xml2js thread-stream sonic-boom on-exit-leak-free net crypto,--alias:$(name)=./scripts/left-out.cjs) \
 	--banner:js="const importMeta = { url: require('node:url').pathToFileURL(__filename).href, dirname: __dirname };" \
 	--define:import.meta=importMeta
@@ -37,7 +37,7 @@ deps:
 	@sh scripts/npm-packages.sh
 
 # The stamps compare times of files, so that a second `make install` costs nothing.
-dist/.daemon: $(SOURCES) $(CONFIGS) scripts/left-out.cjs
+dist/.daemon: $(SOURCES) $(CONFIGS) scripts/left-out.cjs scripts/koffi.cjs
 	@sh scripts/npm-packages.sh
 	npx tsc -p tsconfig.build.json
 	rm -rf dist/bundle
