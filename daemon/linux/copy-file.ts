@@ -57,11 +57,6 @@ export interface CopyTools {
 const LINK_SIZE = 4097
 const O_PATH = 0x200000
 
-/** Whether it was because the file is there no more, as happens in an image that runs. */
-export function isGone(error: unknown): boolean {
-  return isSystemError(error) && error.code === 'ENOENT'
-}
-
 /** Copies files that are no directories, one after the other. */
 export class FileCopier {
   readonly #request: FileCopyRequest

@@ -1,8 +1,9 @@
 import { constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
-import { isSystemError, systemError } from '../base/errors.ts'
+import { systemError } from '../base/errors.ts'
 import { CopyControl } from './copy-control.ts'
-import { type CopyTools, FileCopier, type FileCopyRequest, isGone } from './copy-file.ts'
+import { CopyFailures } from './copy-failures.ts'
+import { type CopyTools, FileCopier, type FileCopyRequest } from './copy-file.ts'
 import { HardLinks } from './copy-hard-links.ts'
 import { openSource } from './copy-source.ts'
 import { CopyStatus } from './copy-status.ts'
@@ -30,16 +31,12 @@ const ENTRIES_SIZE_BELOW = 4 * 1024
 const TOP_LEVELS = 8
 const directoryFlags = fs.O_RDONLY | fs.O_DIRECTORY | fs.O_NOFOLLOW
 
-/** After these there is no point in going on with the rest of the tree. */
-const isFinal = (error: unknown): boolean =>
-  !isSystemError(error) || ['ECANCELED', 'ENOSPC', 'EDQUOT'].includes(error.code)
-
 /**
  * Copies a file or a whole tree. No path is looked up: all goes from open directory to the next, and no link is followed, so
  * that whoever owns one of the trees can lead us nowhere, whatever is swapped meanwhile. Of a machine only what is known
  * to be a regular file is opened for reading. Goes on after most failures and throws the first one in the end, its path that of
- * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone. With images that
- * take long, a second thread helps.
+ * the file. Throws EEXIST when there is something in the way of `to` itself; further down that is left alone. A second thread
+ * helps with what takes long.
  */
 export function copyTree(request: TreeCopyRequest): void {
   const descriptors = new ProcDescriptors()
@@ -62,13 +59,13 @@ class TreeCopy {
   readonly #tools: CopyTools
   readonly #files: FileCopier
   readonly #helper: TreeHelper
+  readonly #failures: CopyFailures
   readonly #status = new CopyStatus()
   readonly #buffers: Buffer[] = []
   /** Names of the directories we are in. */
   readonly #path: string[] = []
   /** What the tree is copied to: not to be copied itself when it is inside of the source. */
   #top = ''
-  #failure: { readonly error: unknown } | undefined
 
   constructor(request: TreeCopyRequest, descriptors: ProcDescriptors) {
     this.#request = request
@@ -76,6 +73,7 @@ class TreeCopy {
     this.#tools = { control: this.#control, descriptors, hardLinks: undefined, initialOwner: undefined }
     this.#files = new FileCopier(request, this.#tools)
     this.#helper = new TreeHelper(() => this.#describeTask())
+    this.#failures = new CopyFailures(this.#isImage)
   }
 
   run(): void {
@@ -83,7 +81,7 @@ class TreeCopy {
     const source = { directory: from.directory, name: nameOf(from.name) }
     statAt(source, this.#status.raw)
     this.#copy(source, { directory: to.directory, name: nameOf(to.name) }, this.#status.type)
-    if (this.#failure !== undefined) throw this.#failure.error
+    this.#failures.throwFirst()
   }
 
   [Symbol.dispose](): void {
@@ -106,8 +104,7 @@ class TreeCopy {
     try {
       if (level === 0) this.#enter(directory.descriptors[1])
       this.#path.push(textOf(source.name))
-      const isShared = this.#isImage && this.#helper.offer(directory)
-      this.#copyEntries(directory, level, isShared ? 'directories' : 'all')
+      this.#copyEntries(directory, level, this.#helper.offer(directory) ? 'directories' : 'all')
       this.#path.pop()
       if (level === 0) this.#finishTop()
     } catch (error) {
@@ -123,7 +120,7 @@ class TreeCopy {
     if (input === undefined) return undefined
     try {
       statFd(input, this.#status.raw)
-      if (this.#status.identity !== this.#top) return this.#makeDirectory(input, target, level)
+      if (this.#status.identity !== this.#top) return this.#makeDirectory(input, source, target, level)
     } catch (error) {
       closeFd(input)
       throw error
@@ -132,12 +129,17 @@ class TreeCopy {
     return undefined
   }
 
-  #makeDirectory(input: number, target: Entry, level: number): CopiedDirectory {
+  #makeDirectory(input: number, source: Entry, target: Entry, level: number): CopiedDirectory {
     const status = this.#status.clone()
     const isOurs = makeDirectory(target) || (level === 0 && this.#isImage)
     const output = openAt(target, directoryFlags)
+    const path = this.#pathOf(source.name)
     return {
       descriptors: [input, output],
+      failed: (error) => {
+        const { path: file } = error as { path?: string }
+        this.#failures.add(error, () => (file === undefined ? path : `${path}/${file}`))
+      },
       finish: () => {
         if (isOurs) this.#files.finish(input, output, status)
       },
@@ -183,21 +185,13 @@ class TreeCopy {
       try {
         this.#copy(source, { directory: output, name }, kind === 0 ? this.#typeOf(source) : kind << 12)
       } catch (error) {
-        this.#note(error, name)
+        this.#failures.add(error, () => this.#pathOf(name))
       }
     })
   }
 
-  /** What exists already is left alone; anything else is told in the end. */
-  #note(error: unknown, name: Buffer): void {
-    if (isFinal(error)) throw error
-    if (this.#isImage) {
-      if (!isGone(error)) throw error
-      return
-    }
-    const { code, errno, syscall } = error as Error & { code: string; errno: number; syscall: string }
-    if (code === 'EEXIST') return
-    this.#failure ??= { error: systemError(errno, syscall, [...this.#path, textOf(name)].join('/')) }
+  #pathOf(name: Buffer): string {
+    return [...this.#path, textOf(name)].join('/')
   }
 
   #typeOf(entry: Entry): number {

@@ -30,7 +30,8 @@ export class FileRemover {
       work(entry)
     } catch (error) {
       if (!isSystemError(error) || error.code !== 'EPERM') throw error
-      this.#unprotect(entry, error)
+      // Where nothing has to be changed any more, the other thread that works on the tree has.
+      this.#unprotect(entry)
       work(entry)
     }
   }
@@ -42,21 +43,19 @@ export class FileRemover {
   }
 
   /** Of other kinds of files, none has flags. */
-  #unprotect(entry: Entry, refusal: Error): void {
+  #unprotect(entry: Entry): void {
+    unprotect(entry.directory)
     const type = this.typeOf(entry)
-    let changed = unprotect(entry.directory)
-    if (type === S_IFDIR || type === S_IFREG) {
-      const fd = openAt(entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-      try {
-        changed = unprotect(fd) || changed
-      } finally {
-        closeFd(fd)
-      }
+    if (type !== S_IFDIR && type !== S_IFREG) return
+    const fd = openAt(entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    try {
+      unprotect(fd)
+    } finally {
+      closeFd(fd)
     }
-    if (!changed) throw refusal
   }
 }
 
-function unprotect(fd: number): boolean {
-  return ifPossible(() => changeFileFlags(fd, { immutable: false, appendOnly: false })) ?? false
+function unprotect(fd: number): void {
+  ifPossible(() => changeFileFlags(fd, { immutable: false, appendOnly: false }))
 }

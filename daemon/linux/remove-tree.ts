@@ -129,6 +129,9 @@ class TreeRemoval {
 function workOn(directory: number): WorkDirectory & { readonly descriptors: readonly [number] } {
   return {
     descriptors: [directory],
+    failed: (error) => {
+      throw error
+    },
     finish: () => undefined,
     close: () => {
       closeFd(directory)

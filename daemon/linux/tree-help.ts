@@ -1,15 +1,25 @@
 import type { MessagePort } from 'node:worker_threads'
-import { describeFailure } from './thread-failure.ts'
+import { describeFailure, type Failure } from './thread-failure.ts'
 
 /* What the two threads that work on a tree (tree-helper.ts) tell each other, and the loop of the second one. */
 
-/** Where in their memory, counted in words of 32 bits, is what. */
-export const STATE = 0
-export const GIVEN = 1
-export const SIZE = 4 * 3
+/** How many directories the second thread can have: the one it works on, and the next, so that it need not wait for it. */
+export const PLACES = 2
+/** How many descriptors go with each at most. */
+export const DESCRIPTORS = 2
 
-/** What the second thread does. */
-export const STATES = { starting: 0, idle: 1, busy: 2, over: 3 } as const
+/**
+ * Where in their memory, counted in words of 32 bits, is what: whether the second thread is there, how many directories were
+ * given and done, and the descriptors of the last ones.
+ */
+export const READY = 0
+export const OFFERED = 1
+export const DONE = 2
+const PLACE = 3
+export const SIZE = 4 * (PLACE + PLACES * DESCRIPTORS)
+
+/** What OFFERED is when the second thread is not needed any more. */
+export const OVER = -1
 
 /** How they reach each other: the memory, and a port for what the second one fails with. */
 export interface Meeting {
@@ -17,23 +27,32 @@ export interface Meeting {
   readonly port: MessagePort
 }
 
+/** What the second thread failed with in a directory, counted from 0. */
+export interface HelpFailure {
+  readonly at: number
+  readonly failure: Failure
+}
+
+/** Where in their memory the descriptors of a directory are. */
+export function placeOf(directory: number): number {
+  return PLACE + (directory % PLACES) * DESCRIPTORS
+}
+
 /** Does with the descriptors what the first thread wants, each time it gives some, until it has no more. */
 export function help({ memory, port }: Meeting, work: (first: number, second: number) => void): void {
   const words = new Int32Array(memory)
-  for (let before: number = STATES.starting; turn(words, before, STATES.idle); before = STATES.busy) {
-    Atomics.wait(words, STATE, STATES.idle)
-    if (Atomics.load(words, STATE) === STATES.over) return
+  Atomics.store(words, READY, 1)
+  for (let done = 0; ; done++) {
+    Atomics.store(words, DONE, done)
+    Atomics.notify(words, DONE)
+    Atomics.wait(words, OFFERED, done)
+    if (Atomics.load(words, OFFERED) === OVER) return
+    const place = placeOf(done)
     try {
-      work(words[GIVEN] ?? -1, words[GIVEN + 1] ?? -1)
+      work(words[place] ?? -1, words[place + 1] ?? -1)
     } catch (error) {
-      port.postMessage(describeFailure(error))
+      const told: HelpFailure = { at: done, failure: describeFailure(error) }
+      port.postMessage(told)
     }
   }
-}
-
-/** False when it has become something else meanwhile. */
-function turn(words: Int32Array, from: number, to: number): boolean {
-  if (Atomics.compareExchange(words, STATE, from, to) !== from) return false
-  Atomics.notify(words, STATE)
-  return true
 }

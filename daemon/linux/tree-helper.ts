@@ -1,16 +1,17 @@
 import { availableParallelism } from 'node:os'
-import { extname } from 'node:path'
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import { Companion } from './companion.ts'
 import { errorOfFailure, type Failure } from './thread-failure.ts'
 import { reportProgress } from './thread-jobs.ts'
-import { GIVEN, type Meeting, SIZE, STATE, STATES } from './tree-help.ts'
+import { DONE, type HelpFailure, type Meeting, OFFERED, OVER, placeOf, PLACES, READY, SIZE } from './tree-help.ts'
 import type { TreeTask } from './tree-thread.ts'
 
-/** A second thread is not worth starting before a tree has proved to take long. */
+/** A thread is not worth starting before a tree has proved to take long. */
 const START_AFTER_MS = 5
 /** How often what only the other thread does is reported as progress, when we wait for it. */
 const REPORT_MS = 200
-const resourceLimits = { maxYoungGenerationSizeMb: 1, stackSizeMb: 4 }
+
+const second = new Companion('tree-thread')
 
 /** A directory that is worked on. */
 export interface WorkDirectory {
@@ -20,11 +21,22 @@ export interface WorkDirectory {
   finish(): void
   /** Closes the descriptors. */
   close(): void
+  /** Learns what failed in there while others were worked on, of a file the other thread or finish(). Throws what ends the work. */
+  failed(error: unknown): void
+}
+
+/** A directory that the other thread was given. */
+interface GivenDirectory {
+  readonly directory: WorkDirectory
+  /** Whether all but the other thread's part is done in it. */
+  isLeft: boolean
+  /** What the other thread failed with there. */
+  failure?: Failure
 }
 
 /**
  * A second thread for a tree: it sees to all but directories in the directories that it is given, while the first one goes on
- * with the directories in there. Thus neither waits for more than the files of one directory, however the tree is shaped.
+ * with the directories in there. Thus neither waits for more than the files of two directories, however the tree is shaped.
  */
 export class TreeHelper {
   readonly #describeTask: () => TreeTask
@@ -33,81 +45,108 @@ export class TreeHelper {
   readonly #words = new Int32Array(this.#memory)
   #mayStart = availableParallelism() > 1
   #port: MessagePort | undefined
-  #given: WorkDirectory | undefined
-  /** The one given, once all but the other thread's part is done in it. */
-  #left: WorkDirectory | undefined
+  /** Those that the other thread has not done, as far as we know, the oldest first. */
+  readonly #given: GivenDirectory[] = []
+  #offered = 0
 
   /** `describeTask` is called when the thread is started, if ever; it may throw when there is no way to. */
   constructor(describeTask: () => TreeTask) {
     this.#describeTask = describeTask
   }
 
-  /** Whether the other thread sees to the files in there now, having nothing else to do. Throws what it failed with before. */
+  /** Whether the other thread sees to the files in there, having little else to do. Throws what failed() of others throws. */
   offer(directory: WorkDirectory): boolean {
-    if (this.#mayStart && performance.now() - this.#began > START_AFTER_MS) this.#start()
-    if (Atomics.load(this.#words, STATE) !== STATES.idle) return false
-    this.wait()
-    directory.descriptors.forEach((fd, at) => (this.#words[GIVEN + at] = fd))
-    this.#given = directory
-    this.#turn(STATES.busy)
+    if (this.#mayStart && (second.isThere || performance.now() - this.#began > START_AFTER_MS)) this.#start()
+    this.#settle()
+    if (Atomics.load(this.#words, READY) === 0 || this.#given.length === PLACES) return false
+    this.#words.set(directory.descriptors, placeOf(this.#offered))
+    this.#given.push({ directory, isLeft: false })
+    this.#tell(++this.#offered)
     return true
   }
 
   /** Finishes and closes a directory, now or when the other thread is done there. */
   leave(directory: WorkDirectory): void {
-    if (directory === this.#given && this.#isBusy) this.#left = directory
-    else end(directory)
+    const given = this.#given.find((given) => given.directory === directory)
+    if (given === undefined) end(directory)
+    else given.isLeft = true
   }
 
   /** Closes a directory that something went wrong in. */
   abandon(directory: WorkDirectory): void {
-    if (directory === this.#given) this.#waitTillIdle()
+    const at = this.#given.findIndex((given) => given.directory === directory)
+    if (at !== -1) this.#waitFor(this.#first + at + 1)
     directory.close()
   }
 
-  /** Waits for the other thread. Throws what it failed with. */
+  /** Waits for the other thread. Throws what failed() throws. */
   wait(): void {
-    this.#waitTillIdle()
-    const left = this.#left
-    this.#given = this.#left = undefined
-    if (left !== undefined) end(left)
-    const answer = this.#port && (receiveMessageOnPort(this.#port) as { message: Failure } | undefined)
-    if (answer !== undefined) throw errorOfFailure(answer.message)
+    this.#waitFor(this.#offered)
+    this.#settle()
   }
 
-  /** Ends the other thread. When wait() was not called before, something has failed, and what fails now does not matter. */
+  /** Lets the other thread go. When wait() was not called before, something has failed, and what fails now does not matter. */
   [Symbol.dispose](): void {
-    try {
-      this.wait()
-    } catch {
-      // See above.
-    }
-    this.#turn(STATES.over)
+    this.#waitFor(this.#offered)
+    for (const { directory, isLeft } of this.#given) if (isLeft) directory.close()
+    this.#tell(OVER)
     this.#port?.close()
   }
 
-  get #isBusy(): boolean {
-    return Atomics.load(this.#words, STATE) === STATES.busy
+  /** The number of the oldest one given. */
+  get #first(): number {
+    return this.#offered - this.#given.length
   }
 
   #start(): void {
     this.#mayStart = false
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    const workerData: TreeTask & Meeting = { ...this.#describeTask(), memory: this.#memory, port: port2 }
-    const entry = new URL(`./tree-thread${extname(import.meta.url)}`, import.meta.url)
-    new Worker(entry, { workerData, transferList: [port2], trackUnmanagedFds: false, resourceLimits }).unref()
+    const task: TreeTask & Meeting = { ...this.#describeTask(), memory: this.#memory, port: port2 }
+    second.post(task, [port2])
   }
 
-  #waitTillIdle(): void {
-    while (this.#isBusy) {
-      if (Atomics.wait(this.#words, STATE, STATES.busy, REPORT_MS) === 'timed-out') reportProgress()
+  /** Waits till so many are done. */
+  #waitFor(count: number): void {
+    for (;;) {
+      const done = Atomics.load(this.#words, DONE)
+      if (done >= count) return
+      if (Atomics.wait(this.#words, DONE, done, REPORT_MS) === 'timed-out') reportProgress()
     }
   }
 
-  #turn(state: number): void {
-    Atomics.store(this.#words, STATE, state)
-    Atomics.notify(this.#words, STATE)
+  /** Ends those that are done. */
+  #settle(): void {
+    const done = Atomics.load(this.#words, DONE)
+    this.#receiveFailures()
+    while (this.#first < done) {
+      const { directory, isLeft, failure } = this.#given.shift() as GivenDirectory
+      if (isLeft) endOrTell(directory)
+      if (failure !== undefined) directory.failed(errorOfFailure(failure))
+    }
+  }
+
+  #receiveFailures(): void {
+    if (this.#port === undefined) return
+    let received
+    while ((received = receiveMessageOnPort(this.#port) as { message: HelpFailure } | undefined) !== undefined) {
+      const { at, failure } = received.message
+      const given = this.#given[at - this.#first]
+      if (given !== undefined) given.failure = failure
+    }
+  }
+
+  #tell(offered: number): void {
+    Atomics.store(this.#words, OFFERED, offered)
+    Atomics.notify(this.#words, OFFERED)
+  }
+}
+
+function endOrTell(directory: WorkDirectory): void {
+  try {
+    end(directory)
+  } catch (error) {
+    directory.failed(error)
   }
 }
 

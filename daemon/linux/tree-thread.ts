@@ -1,10 +1,11 @@
 import { constants as fs } from 'node:fs'
-import { workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { CopyControl } from './copy-control.ts'
-import { FileCopier, type FileCopyRequest, isGone, type Owner } from './copy-file.ts'
+import { CopyFailures } from './copy-failures.ts'
+import { FileCopier, type FileCopyRequest, type Owner } from './copy-file.ts'
 import { HardLinks } from './copy-hard-links.ts'
 import { forEachEntry, isFile } from './directory-entries.ts'
-import { nameOf, openAt } from './file-at.ts'
+import { nameOf, openAt, textOf } from './file-at.ts'
 import { closeFd } from './libc.ts'
 import { ProcDescriptors } from './proc-descriptors.ts'
 import { FileRemover } from './remove-file.ts'
@@ -39,13 +40,17 @@ function copyFiles(task: CopyTask, meeting: Meeting): void {
   const hardLinks = new HardLinks(-1, task.hardLinks)
   const copier = new FileCopier(task.request, { control, descriptors, hardLinks, initialOwner: task.initialOwner })
   help(meeting, (input, output) => {
+    const failures = new CopyFailures(task.request.image === true)
     forEachFile(input, (name, type) => {
       control.throwIfCancelled()
-      unlessGone(() => {
+      try {
         copier.copy({ directory: input, name }, { directory: output, name }, type)
-      })
-      control.count(0, 1)
+        control.count(0, 1)
+      } catch (error) {
+        failures.add(error, () => textOf(name))
+      }
     })
+    failures.throwFirst()
   })
   descriptors.close()
 }
@@ -71,14 +76,7 @@ function forEachFile(directory: number, visit: (name: Buffer, type: number) => v
   }
 }
 
-function unlessGone(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (!isGone(error)) throw error
-  }
-}
-
-const task = workerData as TreeTask & Meeting
-if (task.kind === 'copy') copyFiles(task, task)
-else removeFiles(task, task)
+parentPort?.on('message', (task: TreeTask & Meeting) => {
+  if (task.kind === 'copy') copyFiles(task, task)
+  else removeFiles(task, task)
+})

@@ -11,6 +11,7 @@ import { copyThreads } from '../../daemon/linux/copy-threads.ts'
 import { filesOfSecond } from './second-thread.ts'
 
 const threads = copyThreads()
+const descriptorsBefore = openDescriptors()
 t.teardown(() => {
   threads.close()
 })
@@ -44,14 +45,18 @@ function openDescriptors(): number {
   return fs.readdirSync('/proc/self/fd').length
 }
 
+/** Ends the threads that are kept for the next copy, and waits till no more descriptors are open than before there were any. */
+async function untilClosed(): Promise<void> {
+  threads.close()
+  while (openDescriptors() > descriptorsBefore) await sleep(10)
+}
+
 t.test('what is copied is counted, and no descriptor stays open', async (t) => {
   const top = t.testdir({ tree: { one: 'text', two: { three: 'more' } } })
-  await copy(top, 'tree', 'warm')
-  const before = openDescriptors()
   const control = new CopyControl()
   await copy(top, 'tree', 'copied', { control })
   t.strictSame(control.progress, { bytes: 8, files: 4 })
-  t.equal(openDescriptors(), before)
+  await untilClosed()
   t.equal(fs.readFileSync(join(top, 'copied/two/three'), 'utf8'), 'more')
   t.strictSame(fs.readdirSync(join(top, 'copied')), ['one', 'two'], 'nothing is left of the work')
 })
@@ -146,25 +151,47 @@ const makeTree = (size: number): string => `for a in $(seq ${size}); do mkdir $a
     chown 7:8 $a/$b $a/$b/3; touch -d @1000000000 $a/$b $a/$b/below
   done; touch -d @1000000000 $a; done`
 
-t.test('two threads copy an image that takes long as one would', asRoot, async (t) => {
-  const before = openDescriptors()
-  let seconds = 0
-  // Until it takes so long that the second one comes to it.
-  for (let size = 10; seconds === 0 && size < 1000; size *= 2) {
-    const top = t.testdir({ tree: {}, copied: {} })
+/** Makes bigger and bigger trees till one is big enough for the second thread to take part. */
+async function untilShared(work: (size: number) => Promise<CopyControl>): Promise<void> {
+  for (let size = 10; size < 1000; size *= 2) {
+    if (filesOfSecond(await work(size)) > 0 || availableParallelism() === 1) return
+  }
+  throw new Error('The second thread never took part')
+}
+
+for (const image of [true, false]) {
+  t.test(`two threads copy ${image ? 'an image' : 'a tree'} that takes long as one would`, asRoot, async (t) => {
+    await untilShared(async (size) => {
+      const top = t.testdir({ tree: {} })
+      if (image) fs.mkdirSync(join(top, 'copied'))
+      execFileSync('sh', ['-euc', makeTree(size)], { cwd: join(top, 'tree') })
+      const control = new CopyControl()
+      await copy(top, 'tree', 'copied', { image, control })
+      const expected = describeTree(join(top, 'tree'))
+      // Not by strictSame(), which would print all of both.
+      t.ok(isDeepStrictEqual(describeTree(join(top, 'copied')), expected), 'the same files')
+      execFileSync('diff', ['-r', '--no-dereference', '-x', 'pipe', 'tree', 'copied'], { cwd: top })
+      t.equal(control.progress.files, expected.length + 1)
+      return control
+    })
+    await untilClosed()
+  })
+}
+
+t.test('whichever thread fails with a file, it is told which, and the others are copied', asRoot, async (t) => {
+  await untilShared(async (size) => {
+    const top = t.testdir({ tree: {}, copied: { 2: { 2: { 7: 'in the way' } } } })
     execFileSync('sh', ['-euc', makeTree(size)], { cwd: join(top, 'tree') })
     const control = new CopyControl()
-    await copy(top, 'tree', 'copied', { image: true, control })
-    const expected = describeTree(join(top, 'tree'))
-    // Not by strictSame(), which would print all of both.
-    t.ok(isDeepStrictEqual(describeTree(join(top, 'copied')), expected), 'the same files')
-    execFileSync('diff', ['-r', '--no-dereference', '-x', 'pipe', 'tree', 'copied'], { cwd: top })
-    t.equal(control.progress.files, expected.length + 1)
-    seconds = availableParallelism() === 1 ? 1 : filesOfSecond(control)
-  }
-  t.ok(seconds > 0)
-  // The second thread ends by itself.
-  while (openDescriptors() > before) await sleep(10)
+    execFileSync('chattr', ['+i', 'copied/2/2/7'], { cwd: top })
+    try {
+      await t.rejects(copy(top, 'tree', 'copied', { replace: true, control }), { code: 'EPERM', path: 'tree/2/2/7' })
+    } finally {
+      execFileSync('chattr', ['-i', 'copied/2/2/7'], { cwd: top })
+    }
+    t.equal(describeTree(join(top, 'copied')).length, describeTree(join(top, 'tree')).length)
+    return control
+  })
 })
 
 t.test('times are those of the source', async (t) => {

@@ -18,6 +18,11 @@ class Directory {
     this.descriptors = [path === undefined ? -1 : fs.openSync(path, 'r')]
   }
 
+  failed(error: Error): void {
+    this.done.push((error as NodeJS.ErrnoException).code ?? '')
+    throw error
+  }
+
   finish(): void {
     this.done.push('finish')
   }
@@ -57,6 +62,7 @@ t.test('what the other thread fails with is told, and it goes on', (t) => {
     },
     { code: 'EBADF' }
   )
+  t.strictSame(none.done, ['finish', 'close', 'EBADF'])
   const directory = new Directory(t.testdir({ file: '' }))
   give(helper, directory)
   helper.wait()
@@ -74,9 +80,38 @@ t.test('a directory that something went wrong in is closed when the other thread
   t.end()
 })
 
-t.test('nobody waits for a thread that is not needed any more', (t) => {
-  const helper = startHelper()
-  helper[Symbol.dispose]()
-  t.notOk(helper.offer(new Directory()))
+t.test('a thread that comes too late helps with the next tree', (t) => {
+  for (let tree = 0; tree < 5; tree++) {
+    using helper = startHelper()
+    helper.offer(new Directory())
+  }
+  using helper = startHelper()
+  const top = t.testdir({ file: '' })
+  const directory = new Directory(top)
+  give(helper, directory)
+  helper.leave(directory)
+  helper.wait()
+  t.strictSame(directory.done, ['finish', 'close'])
+  t.strictSame(fs.readdirSync(top), [])
+  t.end()
+})
+
+t.test('it is given one directory ahead', (t) => {
+  using helper = startHelper()
+  const top = t.testdir({ one: { a: '' }, two: { b: '' } })
+  const [one, two] = [new Directory(`${top}/one`), new Directory(`${top}/two`)] as const
+  give(helper, one)
+  helper.leave(one)
+  t.ok(helper.offer(two), 'whether or not the first one is done')
+  helper.leave(two)
+  helper.wait()
+  t.strictSame(
+    [one.done, two.done],
+    [
+      ['finish', 'close'],
+      ['finish', 'close']
+    ]
+  )
+  t.strictSame(fs.readdirSync(top, { recursive: true }).sort(), ['one', 'two'])
   t.end()
 })
