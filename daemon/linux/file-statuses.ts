@@ -1,14 +1,14 @@
-import { addressOf, declare } from './libc.ts'
-import { FileStatus, isSameStatus, STATUS_WORDS, STATX_MASK } from './stat.ts'
+import { Companion } from './companion.ts'
+import { addressOf } from './libc.ts'
+import { type FileStatus, STATUS_WORDS } from './stat.ts'
+import { type Scanned, StatusScan } from './status-scan.ts'
 
-/** statx(2) with addresses: where it is called for file after file, finding the memory of buffers took a fifth of the time. */
-const statx = declare<(fd: number, name: number, flags: number, mask: number, into: number) => number>('statx', 'int', [
-  'int',
-  'uint64',
-  'int',
-  'uint',
-  'uint64'
-])
+/** So many are worth a second thread: to wake it takes as long as to look at some twenty. */
+const ENOUGH_FOR_TWO = 200
+/** How soon it is told where the other thread is that is waited for. */
+const TELL_MS = 50
+
+const second = new Companion('status-thread')
 
 /** A file in a directory and what is known of it. */
 export interface KnownFile {
@@ -22,39 +22,39 @@ export interface KnownFile {
  * is looked at lies side by side: going through objects, it was waiting for memory that took longest.
  */
 export class FileStatuses {
-  readonly #count: number
   readonly #names: Buffer
   readonly #starts: Uint32Array
-  readonly #words: Int32Array
-  readonly #now = new FileStatus()
+  readonly #known: Omit<Scanned, 'directory' | 'progress'>
 
   constructor(files: readonly KnownFile[]) {
-    this.#count = files.length
     this.#names = Buffer.concat(files.map(({ name }) => name))
-    this.#starts = new Uint32Array(files.length)
-    this.#words = new Int32Array(files.length * STATUS_WORDS)
+    const starts = new SharedArrayBuffer(files.length * Uint32Array.BYTES_PER_ELEMENT)
+    const words = new SharedArrayBuffer(files.length * STATUS_WORDS * Int32Array.BYTES_PER_ELEMENT)
+    this.#starts = new Uint32Array(starts)
+    this.#known = { names: Number(addressOf(this.#names)), starts, words }
+    const allWords = new Int32Array(words)
     let start = 0
     files.forEach(({ name, status }, at) => {
       this.#starts[at] = start
       start += name.length
-      this.#words.set(status.words, at * STATUS_WORDS)
+      allWords.set(status.words, at * STATUS_WORDS)
     })
   }
 
   /**
-   * The numbers of those that are different or cannot be looked at. `tell` learns of each before it is looked at: where in
-   * which buffer its name starts.
+   * The numbers of those that are different or cannot be looked at. `tell` learns of each that we may be waiting for: where
+   * in which buffer its name starts. A second thread takes part in long lists.
    */
   differing(directory: number, tell: (names: Buffer, start: number) => void): number[] {
-    const names = Number(addressOf(this.#names))
-    const into = Number(addressOf(this.#now.raw))
-    const differing: number[] = []
-    for (let at = 0; at < this.#count; at++) {
-      const start = this.#starts[at] ?? 0
-      tell(this.#names, start)
-      const result = statx(directory, names + start, 0, STATX_MASK, into)
-      if (result === -1 || !isSameStatus(this.#words, at * STATUS_WORDS, this.#now.words)) differing.push(at)
+    const count = this.#starts.length
+    const tellOf = (at: number): void => {
+      tell(this.#names, this.#starts[at] ?? 0)
     }
-    return differing
+    const scanned = { ...this.#known, directory, progress: StatusScan.progressOf(count) }
+    if (count >= ENOUGH_FOR_TWO) second.post(scanned)
+    const scan = new StatusScan(scanned)
+    scan.run(tellOf)
+    scan.waitForOther(TELL_MS, tellOf)
+    return scan.differing()
   }
 }
