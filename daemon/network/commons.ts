@@ -50,11 +50,12 @@ export class Commons {
     this.#rules = new Rules(context.runtimeDirectory, context.config, context.firewalls, this.#upkeep.lost)
   }
 
-  /** There are machines: sees to it from now on that everything stays as it was made. */
-  begin(): void {
+  /** There are machines, and one in this network: sees to it from now on that everything stays as it was made. */
+  begin(network?: Network): void {
     this.#isBegun = true
     this.#upkeep.begin()
-    this.#conflicts ??= this.#watchConflicts()
+    if (this.#conflicts === undefined) this.#conflicts = this.#watchConflicts()
+    else if (network?.links.attached.size === 1) network.checkConflict()
   }
 
   /** Runs what brings several machines one by one; others are answered in between, and the rules wait for the last one. */
@@ -106,8 +107,8 @@ export class Commons {
     this.#upkeep.end()
     this.#conflicts?.close()
     this.#conflicts = undefined
-    const { known, config, settings, host } = this.#context
-    await Promise.all([this.#rules.remove(config.bridge), this.#tellManagers()])
+    const { known, settings, host } = this.#context
+    await Promise.all([this.#rules.remove(known.ownBridges()), this.#tellManagers()])
     // A machine may have come meanwhile.
     if (this.#isUsed()) return
     for (const network of known.inUse()) network.remove()

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { MachinedError } from '../base/errors.ts'
 import type { Prefix } from '../base/prefix.ts'
 import type { Link } from '../linux/link.ts'
@@ -94,8 +94,13 @@ export class KnownNetworks {
 
   /** Whether there is a bridge on the host that may be ours. */
   hasBridge(): boolean {
-    if (existsSync(`/sys/class/net/${this.#context.config.bridge}`)) return true
-    return readdirSync('/sys/class/net').some(isBridgeName)
+    return readdirSync('/sys/class/net').some((name) => name === this.#context.config.bridge || isBridgeName(name))
+  }
+
+  /** The bridges on the host that are called as ours are, but for zones; and that of the default network in any case. */
+  ownBridges(): string[] {
+    const others = readdirSync('/sys/class/net').filter((name) => isBridgeName(name) && !isZoneBridge(name))
+    return [...new Set([this.#context.config.bridge, ...others])]
   }
 
   #named(name: string): Network {

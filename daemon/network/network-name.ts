@@ -47,7 +47,8 @@ export function zoneIdentity(bridge: string): NetworkIdentity {
 export function identityOf(fullName: string, defaultBridge: string): NetworkIdentity | undefined {
   if (fullName === defaultBridge) return defaultIdentity(defaultBridge)
   if (isZoneBridge(fullName)) return zoneIdentity(fullName)
-  return fullName.startsWith(OWN_PREFIX) ? namedIdentity(fullName.slice(OWN_PREFIX.length)) : undefined
+  const name = fullName.startsWith(OWN_PREFIX) ? fullName.slice(OWN_PREFIX.length) : ''
+  return isNetworkName(name) ? namedIdentity(name) : undefined
 }
 
 /** Whether an interface is called as the bridges of zones are. */

@@ -36,9 +36,9 @@ export class OtherFirewalls {
     if (bridges.length > 0) this.#enqueue(() => this.#tell(bridges))
   }
 
-  /** Takes back what they were told, also by an earlier daemon, of this bridge and of all others. */
-  uncover(bridge: string): void {
-    const gone = [...new Set([bridge, ...this.#bridges])]
+  /** Takes back what they were told, also by an earlier daemon, of these bridges and of all others. */
+  uncover(bridges: readonly string[]): void {
+    const gone = [...new Set([...bridges, ...this.#bridges])]
     this.#bridges = []
     this.#enqueue(() => this.#tell([], gone))
   }

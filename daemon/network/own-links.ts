@@ -118,7 +118,7 @@ export class OwnLinks implements MemberLinks {
       const isNew = !network.links.attached.has(name)
       const attachment = network.admit(ends)
       if (isNew) forwards().configure(name, configured().forwards)
-      commons.begin()
+      commons.begin(network)
       await Promise.all([commons.update(), this.#connect(network, attachment)])
     } catch (error) {
       await rollback.undo()

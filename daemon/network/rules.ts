@@ -86,12 +86,12 @@ export class Rules {
     await this.#firewall.repair()
   }
 
-  /** Takes them all away; `bridge` is one that others may have been told of by an earlier daemon. */
-  async remove(bridge: string): Promise<void> {
+  /** Takes them all away; `bridges` are some that others may have been told of by an earlier daemon. */
+  async remove(bridges: readonly string[]): Promise<void> {
     this.#removals++
     this.#stopWatching()
     const [removed] = await Promise.all([this.#firewall.remove(), this.#proxy.serve([])])
-    if (removed) this.#others.uncover(bridge)
+    if (removed) this.#others.uncover(bridges)
     // A machine may have come meanwhile.
     if (this.#watch === undefined) this.#closeSocket()
   }
