@@ -313,3 +313,27 @@ t.test(
     t.equal(await client.output('nft', 'list', 'tables'), 'table ip filter')
   }
 )
+
+t.test('no network takes a subnet that another one had, while there are others', async (t) => {
+  await host.run(['systemctl', 'stop', UNIT])
+  await host.run(['rm', '-r', '/var/lib/machined/network'])
+  await host.writeFile('/run/systemd/machined.conf.d/test.conf', '[Network]\nPool4=10.50.0.0/23\n')
+  await host.run(['systemctl', 'start', UNIT])
+  await configure({ red: '[Network]\n', green: '[Network]\n' })
+  const found: string[] = []
+  for (const network of ['red', 'green', 'default']) {
+    await host.writeFile('/etc/machined/machines/m5.conf', `[Network]\nNetwork=${network}\n`)
+    await start('m5')
+    found.push((await addresses('m5'))[0].replace(/\.\d+$/, ''))
+    await end('m5')
+    // Leases are on their way to the disk for a moment.
+    const bridge = network === 'default' ? 'machines0' : `mn-${network}`
+    const isKept = async (): Promise<boolean> =>
+      network === 'default' ||
+      (await host.run(['test', '-e', `/var/lib/machined/network/${bridge}.json`], { reject: false })).exitCode === 0
+    await host.waitFor(isKept, 'the lease to be kept')
+  }
+  t.strictSame(found.toSorted(), ['', '10.50.0', '10.50.1'])
+  t.equal(found[2], '', 'the third one')
+  t.match(await log(), 'No subnet of Pool4= is free')
+})
