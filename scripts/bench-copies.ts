@@ -27,9 +27,9 @@ const bigTree = `
 /** Copies into a container from both daemons, and asks them other things meanwhile. */
 export async function measureCopies(host: TestHost, { client, takeTurns, add }: Bench): Promise<void> {
   await host.startContainer(container, ['-U'])
-  const copy = (source: string): Promise<unknown> =>
-    host.run(['busctl', '--timeout=120', 'call', ...manager, 'CopyToMachine', 'sss', container, source, '/copied'])
-  const remove = (): Promise<unknown> => host.run(['rm', '-rf', `/var/lib/machines/${container}/copied`])
+  const copy = (source: string, target = '/copied'): Promise<unknown> =>
+    host.run(['busctl', '--timeout=120', 'call', ...manager, 'CopyToMachine', 'sss', container, source, target])
+  const remove = (): Promise<unknown> => host.run(['sh', '-c', `rm -rf /var/lib/machines/${container}/copied*`])
 
   for (const [name, make] of Object.entries(rows)) {
     await host.run(['sh', '-euc', make, '/root/copied'])
@@ -49,13 +49,12 @@ export async function measureCopies(host: TestHost, { client, takeTurns, add }: 
 
   await host.run(['sh', '-euc', bigTree, '/root/copied'])
   await takeTurns(async (daemon) => {
-    const state = { isCopied: false }
-    const copied = copy('/root/copied').finally(() => (state.isCopied = true))
-    const { p50, p99 } = (await client('measure', 'Ping')) as Measurement
-    if (state.isCopied) throw new Error('The copy was over too soon')
+    const state = { isMeasured: false }
+    const measuring = client('measure', 'Ping').finally(() => (state.isMeasured = true)) as Promise<Measurement>
+    for (let number = 0; !state.isMeasured; number++) await copy('/root/copied', `/copied-${number}`)
+    const { p50, p99 } = await measuring
     add(daemon, 'Ping while 2 GB are copied: p50', 'us', p50)
     add(daemon, 'Ping while 2 GB are copied: p99', 'us', p99)
-    await copied
     await remove()
   })
   await host.run(['rm', '-r', '/root/copied'])
