@@ -86,7 +86,6 @@ class TreeCopy {
 
   [Symbol.dispose](): void {
     this.#helper[Symbol.dispose]()
-    this.#tools.hardLinks?.close()
   }
 
   #copy(source: Entry, target: Entry, type: number): void {
@@ -108,6 +107,7 @@ class TreeCopy {
       this.#path.pop()
       if (level === 0) this.#finishTop()
     } catch (error) {
+      if (level === 0) this.#abandonTop()
       this.#helper.abandon(directory)
       throw error
     }
@@ -154,14 +154,20 @@ class TreeCopy {
     statFd(top, this.#status.raw)
     const { identity, uid, gid } = this.#status
     this.#top = identity
-    this.#tools.hardLinks = new HardLinks(top)
+    this.#tools.hardLinks = new HardLinks(HardLinks.placeIn(top))
     if (this.#isImage) this.#tools.initialOwner = [uid, gid]
   }
 
   /** What changes the time of the top's last modification comes before that is set. */
   #finishTop(): void {
     this.#helper.wait()
-    this.#tools.hardLinks?.close()
+    this.#tools.hardLinks?.remove()
+  }
+
+  /** Nothing is left of our own when something went wrong. */
+  #abandonTop(): void {
+    this.#helper[Symbol.dispose]()
+    this.#tools.hardLinks?.remove()
   }
 
   get #isImage(): boolean {
@@ -172,7 +178,7 @@ class TreeCopy {
     const { fromMachine, owner, replace, control } = this.#request
     const { hardLinks, initialOwner } = this.#tools
     const request = { fromMachine, owner, replace, image: this.#isImage }
-    return { kind: 'copy', request, control, hardLinks: hardLinks?.share(), initialOwner }
+    return { kind: 'copy', request, control, hardLinks: hardLinks?.place, initialOwner }
   }
 
   #copyEntries({ descriptors: [input, output] }: CopiedDirectory, level: number, which: 'all' | 'directories'): void {

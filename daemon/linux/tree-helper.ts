@@ -88,7 +88,7 @@ export class TreeHelper {
   /** Lets the other thread go. When wait() was not called before, something has failed, and what fails now does not matter. */
   [Symbol.dispose](): void {
     this.#waitFor(this.#offered)
-    for (const { directory, isLeft } of this.#given) if (isLeft) directory.close()
+    for (const { directory, isLeft } of this.#given.splice(0)) if (isLeft) directory.close()
     this.#tell(OVER)
     this.#port?.close()
   }

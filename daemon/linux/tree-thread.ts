@@ -4,7 +4,7 @@ import { parentPort } from 'node:worker_threads'
 import { CopyControl } from './copy-control.ts'
 import { CopyFailures } from './copy-failures.ts'
 import { FileCopier, type FileCopyRequest, type Owner } from './copy-file.ts'
-import { HardLinks } from './copy-hard-links.ts'
+import { HardLinks, type HardLinksPlace } from './copy-hard-links.ts'
 import { forEachEntry, isFile } from './directory-entries.ts'
 import { nameOf, openAt, textOf } from './file-at.ts'
 import { closeFd } from './libc.ts'
@@ -19,8 +19,7 @@ interface CopyTask {
   readonly request: FileCopyRequest
   /** The memory of a CopyControl. */
   readonly control: SharedArrayBuffer
-  /** The directory that hard links are found by. */
-  readonly hardLinks: number | undefined
+  readonly hardLinks: HardLinksPlace | undefined
   readonly initialOwner: Owner | undefined
 }
 
@@ -40,7 +39,7 @@ const buffer = Buffer.allocUnsafeSlow(32 * 1024)
 function copyFiles(task: CopyTask, meeting: Meeting): void {
   const control = new CopyControl(task.control, true)
   const descriptors = new ProcDescriptors()
-  const hardLinks = new HardLinks(-1, task.hardLinks)
+  const hardLinks = task.hardLinks && new HardLinks(task.hardLinks)
   const copier = new FileCopier(task.request, { control, descriptors, hardLinks, initialOwner: task.initialOwner })
   help(meeting, (input, output) => {
     const failures = new CopyFailures(task.request.image === true)
@@ -55,6 +54,7 @@ function copyFiles(task: CopyTask, meeting: Meeting): void {
     })
     failures.throwFirst()
   })
+  hardLinks?.close()
   descriptors.close()
 }
 

@@ -9,6 +9,7 @@ import t from 'tap'
 import { CopyControl } from '../../daemon/linux/copy-control.ts'
 import { copyThreads } from '../../daemon/linux/copy-threads.ts'
 import { filesOfSecond } from './second-thread.ts'
+import { mountThrowAwayDisk } from './throw-away-disk.ts'
 
 const threads = copyThreads()
 const descriptorsBefore = openDescriptors()
@@ -237,6 +238,19 @@ t.test('a cancelled copy ends, leaving no part of a file', async (t) => {
   control.cancel()
   await t.rejects(copy(top, 'tree', 'copied', { control }), { code: 'ECANCELED' })
   t.notOk(fs.existsSync(join(top, 'copied/big')))
+})
+
+t.test('of a copy that fails because the disk is full, only what was copied is left', asRoot, async (t) => {
+  const top = mountThrowAwayDisk('tmpfs', 16)
+  // Only threads that are started from now on see the disk.
+  threads.close()
+  const make = 'mkdir $d; head -c 1M /dev/zero >$d/big; test -e 1/f || touch 1/f; ln 1/f $d/linked'
+  execFileSync('sh', ['-euc', `mkdir tree; cd tree; for d in $(seq 9); do ${make}; done`], { cwd: top })
+  await t.rejects(copy(top, 'tree', 'copied'), { code: 'ENOSPC' })
+  t.strictSame(
+    fs.readdirSync(join(top, 'copied')).filter((name) => !/^\d$/.test(name)),
+    []
+  )
 })
 
 t.test(
