@@ -5,6 +5,8 @@ import type { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 
 const UNIT = 'systemd-machined.service'
+/** A strace(1) that does not let go of what it traces is ended by then. */
+const STUCK_MS = 60_000
 
 /** The daemon's PID as this machine numbers it. */
 async function daemonPid(host: TestHost): Promise<string> {
@@ -40,9 +42,11 @@ export async function traced(
   let said = ''
   tracer.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
   await host.waitFor(() => said.includes('attached'), `strace to follow the daemon: ${said}`)
+  const stuck = setTimeout(() => tracer.kill('SIGKILL'), STUCK_MS)
   await work()
   tracer.kill('SIGINT')
   await exit
+  clearTimeout(stuck)
   return said
 }
 
