@@ -5,7 +5,10 @@ import type { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 
 const UNIT = 'systemd-machined.service'
-/** A strace(1) that does not let go of what it traces is ended by then. */
+/**
+ * By then strace(1) is ended: at times it sleeps in wait4(2) while a thread that was killed waits to be seen by it, and as long
+ * the daemon is not over for systemd.
+ */
 const STUCK_MS = 60_000
 
 /** The daemon's PID as this machine numbers it. */
