@@ -1,13 +1,12 @@
-import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parse } from 'ini'
+import { configDirectories } from './base/config-directories.ts'
 import { isSystemError } from './base/errors.ts'
 import { log } from './base/log.ts'
-import { readFileBounded } from './linux/file.ts'
+import { namesIn, readFileBounded } from './linux/file.ts'
 import { networkDefaults, networkSettings, type NetworkConfig, type NetworkSettings } from './network/network-config.ts'
 
-/** Where configuration is looked for, what counts most first (systemd.unit(5)). */
-const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/systemd`)
+const DIRECTORIES = configDirectories('systemd')
 const NAME = 'machined.conf'
 /** More than anyone writes by hand. */
 const LIMIT = 1024 * 1024
@@ -71,7 +70,7 @@ export function configFiles(directories: readonly string[], name: string): strin
   const main = directories.map((directory) => join(directory, name)).find(exists)
   const dropIns = new Map<string, string>()
   for (const directory of directories.toReversed()) {
-    for (const file of list(join(directory, `${name}.d`))) {
+    for (const file of namesIn(join(directory, `${name}.d`))) {
       if (file.endsWith('.conf')) dropIns.set(file, join(directory, `${name}.d`, file))
     }
   }
@@ -121,14 +120,5 @@ function textOf(path: string): string {
 }
 
 function exists(path: string): boolean {
-  return list(join(path, '..')).includes(basename(path))
-}
-
-/** The names in a directory; none where it cannot be read. */
-export function list(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch {
-    return []
-  }
+  return namesIn(join(path, '..')).includes(basename(path))
 }

@@ -1,3 +1,4 @@
+import { configDirectories } from './base/config-directories.ts'
 import { MachinedError } from './base/errors.ts'
 import { complain, configFiles, readAssignments, type Assignment } from './config.ts'
 import type { Forward } from './network/firewall-state.ts'
@@ -5,7 +6,7 @@ import { isNetworkName } from './network/network-name.ts'
 import { readForward } from './network/forward-text.ts'
 
 /** Where there can be a file for each machine, what counts most first. */
-const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/machined/machines`)
+const DIRECTORIES = configDirectories('machined/machines')
 const KEYS: Readonly<Record<string, readonly string[]>> = { Network: ['Network'], Forward: ['Listen', 'Target'] }
 
 /** What is configured for a machine. */

@@ -1,9 +1,11 @@
-import { configFiles, list, readNetworkSettings } from './config.ts'
+import { configDirectories } from './base/config-directories.ts'
+import { configFiles, readNetworkSettings } from './config.ts'
+import { namesIn } from './linux/file.ts'
 import { ownNetworkSettings, type NetworkConfig } from './network/network-config.ts'
 import { DEFAULT_NETWORK, isNetworkName } from './network/network-name.ts'
 
 /** Where there is a file for each network but the default one, what counts most first. */
-const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/machined/networks`)
+const DIRECTORIES = configDirectories('machined/networks')
 
 /** What is configured for a network. */
 export interface NetworkFile {
@@ -14,7 +16,7 @@ export interface NetworkFile {
 
 /** The names of the networks that there is a file for, sorted. `directories` is for tests. */
 export function listNetworkFiles(directories: readonly string[] = DIRECTORIES): string[] {
-  const names = directories.flatMap(list).flatMap((file) => /^(.+)\.conf$/.exec(file)?.[1] ?? [])
+  const names = directories.flatMap(namesIn).flatMap((file) => /^(.+)\.conf$/.exec(file)?.[1] ?? [])
   const own = new Set(names.filter((name) => name !== DEFAULT_NETWORK && isNetworkName(name)))
   return [...own].sort().filter((name) => configFiles(directories, `${name}.conf`).length > 0)
 }

@@ -1,6 +1,7 @@
 import * as fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { ifPossible } from '../base/errors.ts'
+import { namesIn } from '../linux/file.ts'
 import { Inotify, WATCH_DIRECTORY, WATCH_IN_ADDITION } from '../linux/inotify.ts'
 import { closeFd, dupFd, inotifyAddWatch } from '../linux/libc.ts'
 
@@ -81,7 +82,7 @@ function awaitDirectory(fd: number, missing: string): Awaited[] {
 }
 
 function versioned(directory: string): string[] {
-  const names = ifPossible(() => fs.readdirSync(directory)) ?? []
+  const names = namesIn(directory)
   return names.filter((name) => name.endsWith('.v')).map((name) => join(directory, name))
 }
 

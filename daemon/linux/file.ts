@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import { constants as os } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { systemError } from '../base/errors.ts'
+import { ifPossible, systemError } from '../base/errors.ts'
 import { changeMode, entryOf, openAt, replaceAt, tryUnlinkAt, writeFrom } from './file-at.ts'
 import { closeFd } from './libc.ts'
 import { randomHex } from './random.ts'
@@ -81,4 +81,9 @@ export function readFileBounded(path: string, limit: number): string {
   } finally {
     fs.closeSync(fd)
   }
+}
+
+/** The names in a directory; none where it cannot be read. */
+export function namesIn(directory: string): string[] {
+  return ifPossible(() => fs.readdirSync(directory)) ?? []
 }

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { ifPossible } from '../base/errors.ts'
-import { readFileBounded } from './file.ts'
+import { namesIn, readFileBounded } from './file.ts'
 import { closeFd } from './libc.ts'
 import { readMounts } from './mount-info.ts'
 
@@ -37,7 +37,7 @@ function isBelow(path: string, other: string): boolean {
 
 function linksOf(pid: string): string[] {
   const directory = `/proc/${pid}`
-  const open = ifPossible(() => fs.readdirSync(`${directory}/fd`)) ?? []
+  const open = namesIn(`${directory}/fd`)
   return ['cwd', 'root', 'exe', ...open.map((fd) => `fd/${fd}`)].map((name) => `${directory}/${name}`)
 }
 

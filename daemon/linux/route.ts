@@ -99,6 +99,12 @@ export function listAddresses(socket: RequestSocket): AddressPrefix[] {
   })
 }
 
+/** Those of one interface. Throws as RequestSocket.dump does. */
+export function listAddressesOf(socket: RequestSocket, { index }: { readonly index: number }): Prefix[] {
+  const found = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === index)
+  return found.map(({ prefix }) => prefix)
+}
+
 /** The routes of all tables. Throws as RequestSocket.dump does. */
 export function listRoutes(socket: RequestSocket): Route[] {
   const stream = new (netlinkPackage().AttrStream)()

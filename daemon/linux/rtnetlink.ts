@@ -17,6 +17,8 @@ const RTM_GETADDR = 22
 const IFA_ADDRESS = 1
 const IFA_LOCAL = 2
 const IFA_FLAGS = 8
+const IFA_F_DEPRECATED = 0x20
+const IFA_F_TENTATIVE = 0x40
 
 const MSG_PEEK = 0x2
 const MSG_TRUNC = 0x20
@@ -67,6 +69,21 @@ export function readAddresses(socket: number): InterfaceAddress[] {
     if (address !== undefined) found.push(address)
   }
   return found
+}
+
+/** The same of the calling thread's network namespace. Throws what the kernel says. */
+export function readOwnAddresses(): InterfaceAddress[] {
+  const socket = openRouteSocket()
+  try {
+    return readAddresses(socket)
+  } finally {
+    closeFd(socket)
+  }
+}
+
+/** Whether new connections may use an address: it is neither on its way out nor still to be found free. */
+export function isUsable({ flags }: InterfaceAddress): boolean {
+  return (flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0
 }
 
 /**

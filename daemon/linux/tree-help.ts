@@ -6,7 +6,7 @@ import { describeFailure, type Failure } from './thread-failure.ts'
 /** How many directories the second thread can have: the one it works on, and the next, so that it need not wait for it. */
 export const PLACES = 2
 /** How many descriptors go with each at most. */
-export const DESCRIPTORS = 2
+const DESCRIPTORS = 2
 
 /**
  * Where in their memory, counted in words of 32 bits, is what: whether the second thread is there, how many directories were

@@ -4,12 +4,10 @@ import { closeFd } from '../linux/libc.ts'
 import { namespaceName, type NetworkNamespace } from '../linux/namespace.ts'
 import type { PidRef } from '../linux/process.ts'
 import { pollReadable } from '../linux/readiness.ts'
-import { openRouteSocket, readAddresses, type InterfaceAddress } from '../linux/rtnetlink.ts'
+import { isUsable, readOwnAddresses, type InterfaceAddress } from '../linux/rtnetlink.ts'
 import { leaderOfContainer, type Machine } from './machine.ts'
 import type { Machines } from './machines.ts'
 
-const IFA_F_DEPRECATED = 0x20
-const IFA_F_TENTATIVE = 0x40
 const RT_SCOPE_HOST = 254
 
 /**
@@ -97,19 +95,12 @@ function notPrivate({ name }: Machine): MachinedError {
 }
 
 function readReachable(): InterfaceAddress[] {
-  const socket = openRouteSocket()
-  try {
-    return reachable(readAddresses(socket))
-  } finally {
-    closeFd(socket)
-  }
+  return reachable(readOwnAddresses())
 }
 
 /** Leaves out what is of no use to others, sorts, and drops doubles. */
 export function reachable(addresses: readonly InterfaceAddress[]): InterfaceAddress[] {
-  const usable = addresses.filter(
-    ({ flags, scope }) => (flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0 && scope < RT_SCOPE_HOST
-  )
+  const usable = addresses.filter((address) => isUsable(address) && address.scope < RT_SCOPE_HOST)
   const sorted = usable.sort(compare)
   return sorted.filter((address, index) => index === 0 || compare(address, sorted[index - 1] ?? address) !== 0)
 }

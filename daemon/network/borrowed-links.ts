@@ -2,7 +2,7 @@ import { log } from '../base/log.ts'
 import type { BorrowedPlace } from './borrowed-machine.ts'
 import type { BorrowedMachines } from './borrowed-machines.ts'
 import { findGuestLink } from './guest.ts'
-import type { NetworkMember } from './member.ts'
+import { hasLinksToSee, type NetworkMember } from './member.ts'
 import type { MemberLinks, MemberLinksContext } from './own-links.ts'
 import { findPlace } from './port.ts'
 
@@ -52,10 +52,10 @@ export class BorrowedLinks implements MemberLinks {
     if (this.#context.borrowed.has(name)) await this.#context.commons.update()
   }
 
-  #find({ name, class: kind, owner, leader, interfaces }: NetworkMember): BorrowedPlace | undefined {
+  #find(member: NetworkMember): BorrowedPlace | undefined {
     const { config, host, own } = this.#context
-    // Whoever else registers a machine could point to links that are not theirs.
-    if (config.manage === 'no' || kind !== 'container' || owner !== 0 || leader === undefined) return undefined
+    if (config.manage === 'no' || !hasLinksToSee(member)) return undefined
+    const { name, leader, interfaces } = member
     const place = findPlace(host.requests, name, interfaces, () => true)
     if (typeof place === 'string') return undefined
     const guest = findGuestLink(own, leader, place.port)

@@ -1,15 +1,12 @@
 import { offsetIn, type Prefix } from '../base/prefix.ts'
 import { AddressWatch, openAddressSocket } from '../linux/address-watch.ts'
-import { closeFd } from '../linux/libc.ts'
 import type { Link } from '../linux/link.ts'
 import type { NetworkNamespace } from '../linux/namespace.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
 import type { PidRef } from '../linux/process.ts'
-import { listAddresses } from '../linux/route.ts'
-import { openRouteSocket, readAddresses, type InterfaceAddress } from '../linux/rtnetlink.ts'
+import { listAddressesOf } from '../linux/route.ts'
+import { isUsable, readOwnAddresses, type InterfaceAddress } from '../linux/rtnetlink.ts'
 
-const IFA_F_DEPRECATED = 0x20
-const IFA_F_TENTATIVE = 0x40
 const RT_SCOPE_UNIVERSE = 0
 /** How long changes are gathered: whoever rules the machine can make any number. */
 const GATHER_MS = 100
@@ -52,9 +49,9 @@ export class BorrowedMachine {
   /** Finds out anew which addresses it has; whether they are other ones. Throws what the kernel says. */
   look(host: RequestSocket): boolean {
     const { way, guest } = this.place
-    const present = listAddresses(host).filter(({ interfaceIndex }) => interfaceIndex === way.index)
-    this.subnets = present.map(({ prefix }) => prefix)
-    const usable = this.#readInside().filter((address) => isUsable(address, guest))
+    this.subnets = listAddressesOf(host, way)
+    const inside = this.#own.inside(this.place.leader, readOwnAddresses) ?? []
+    const usable = inside.filter((address) => isUsable(address) && isAt(guest, address))
     const [ip4, ip6] = [4, 16].map(
       (length) => usable.find(({ address }) => address.length === length && this.#isBehind(address))?.address
     )
@@ -69,18 +66,6 @@ export class BorrowedMachine {
     this.#watch?.close()
   }
 
-  #readInside(): InterfaceAddress[] {
-    const found = this.#own.inside(this.place.leader, () => {
-      const socket = openRouteSocket()
-      try {
-        return readAddresses(socket)
-      } finally {
-        closeFd(socket)
-      }
-    })
-    return found ?? []
-  }
-
   /** A machine can take any address: only one that is at its link counts, and none that is the host's. */
   #isBehind(address: Buffer): boolean {
     return (
@@ -90,12 +75,9 @@ export class BorrowedMachine {
   }
 }
 
-function isUsable({ flags, scope, interfaceIndex }: InterfaceAddress, guest: Link): boolean {
-  return (
-    interfaceIndex === guest.index &&
-    scope === RT_SCOPE_UNIVERSE &&
-    (flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE)) === 0
-  )
+/** Whether it is one of the link's that the link's whole network can reach. */
+function isAt(guest: Link, { scope, interfaceIndex }: InterfaceAddress): boolean {
+  return interfaceIndex === guest.index && scope === RT_SCOPE_UNIVERSE
 }
 
 function same(one: Buffer | undefined, other: Buffer | undefined): boolean {

@@ -9,7 +9,7 @@ import {
   type Link
 } from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
-import { addAddress, listAddresses, listRoutes, removeAddress } from '../linux/route.ts'
+import { addAddress, listAddresses, listAddressesOf, listRoutes, removeAddress } from '../linux/route.ts'
 import { MachinedError } from '../base/errors.ts'
 import { isZoneBridge, type NetworkIdentity } from './network-name.ts'
 
@@ -73,7 +73,7 @@ export function ensureBridge(socket: RequestSocket, plan: BridgePlan): Link {
 export function releaseZone(socket: RequestSocket, name: string, subnets: readonly Prefix[]): void {
   const bridge = findLink(socket, name)
   if (bridge === undefined || !isOurs(bridge)) return
-  for (const prefix of addressesOf(socket, bridge)) {
+  for (const prefix of listAddressesOf(socket, bridge)) {
     if (isIn(subnets, prefix) || formatPrefix(prefix) === formatPrefix(LINK_LOCAL))
       removeAddress(socket, bridge, prefix)
   }
@@ -90,18 +90,13 @@ function setAddresses(socket: RequestSocket, bridge: Link, { addresses, identity
   // The kernel asks for a neighbour with the address of a packet, if the bridge has it, else with the link-local one.
   if (addresses.some(({ address }) => address.length === 16)) wanted.push(LINK_LOCAL)
   const texts = new Set(wanted.map(formatPrefix))
-  for (const prefix of addressesOf(socket, bridge)) {
+  for (const prefix of listAddressesOf(socket, bridge)) {
     const isLinkLocal = prefix.address.length === 16 && prefix.address.readUInt16BE() === 0xfe80
     // A zone may have some of an administrator.
     const isForeign = identity.isZone && !isIn(addresses, prefix)
     if (!isLinkLocal && !isForeign && !texts.has(formatPrefix(prefix))) removeAddress(socket, bridge, prefix)
   }
   for (const prefix of wanted) addAddress(socket, bridge, prefix)
-}
-
-function addressesOf(socket: RequestSocket, { index }: Link): Prefix[] {
-  const found = listAddresses(socket).filter(({ interfaceIndex }) => interfaceIndex === index)
-  return found.map(({ prefix }) => prefix)
 }
 
 function isIn(subnets: readonly Prefix[], prefix: Prefix): boolean {

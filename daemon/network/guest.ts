@@ -6,7 +6,7 @@ import type { PidRef } from '../linux/process.ts'
 import {
   addAddress,
   addDefaultRoute,
-  listAddresses,
+  listAddressesOf,
   listRoutes,
   removeAddress,
   RTN_UNICAST,
@@ -61,7 +61,7 @@ export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, p
   const found = own.inside(leader, () => {
     using socket = openSocket()
     if (findLink(socket, guest.index)?.up !== true) return false
-    const present = new Set(addressesOf(socket, guest))
+    const present = new Set(listAddressesOf(socket, guest).map(formatPrefix))
     const waysOut = listRoutes(socket).filter(
       ({ destination, type }) => destination === undefined && type === RTN_UNICAST
     )
@@ -75,12 +75,6 @@ export function isInjected(own: NetworkNamespace, leader: PidRef, guest: Link, p
 function isStale({ gateway }: Route, { addresses, gateways }: GuestPlan): boolean {
   if (gateway === undefined || gateways.some((present) => present.equals(gateway))) return false
   return addresses.some((prefix) => offsetIn(prefix, gateway) !== undefined)
-}
-
-function addressesOf(socket: RequestSocket, { index }: Link): string[] {
-  return listAddresses(socket)
-    .filter(({ interfaceIndex }) => interfaceIndex === index)
-    .map(({ prefix }) => formatPrefix(prefix))
 }
 
 /** Takes addresses away inside the machine. */

@@ -1,9 +1,9 @@
-import { mkdirSync, readdirSync, renameSync } from 'node:fs'
+import { mkdirSync, renameSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { isSystemError } from '../base/errors.ts'
 import { log } from '../base/log.ts'
 import { formatIp, formatPrefix, parseIp, parsePrefix, type Prefix } from '../base/prefix.ts'
-import { readFileBounded, writeFileDurably } from '../linux/file.ts'
+import { namesIn, readFileBounded, writeFileDurably } from '../linux/file.ts'
 import { FileLock } from '../linux/file-lock.ts'
 import type { Lease } from './leases.ts'
 
@@ -21,11 +21,7 @@ const SUFFIX = '.json'
 
 /** The full names of the networks that a directory keeps something of. */
 export function recordsIn(directory: string): string[] {
-  try {
-    return readdirSync(directory).flatMap((file) => (file.endsWith(SUFFIX) ? file.slice(0, -SUFFIX.length) : []))
-  } catch {
-    return []
-  }
+  return namesIn(directory).flatMap((file) => (file.endsWith(SUFFIX) ? file.slice(0, -SUFFIX.length) : []))
 }
 
 /** The file in a directory that keeps the network of that full name. */

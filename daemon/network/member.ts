@@ -9,3 +9,11 @@ export interface NetworkMember {
   readonly leader: PidRef | undefined
   readonly interfaces: readonly number[]
 }
+
+/**
+ * Whether the links that a machine is registered with can be taken for its own: whoever else registers one could point to
+ * links that are not theirs.
+ */
+export function hasLinksToSee(member: NetworkMember): member is NetworkMember & { readonly leader: PidRef } {
+  return member.class === 'container' && member.owner === 0 && member.leader !== undefined
+}

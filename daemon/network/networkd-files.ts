@@ -1,25 +1,17 @@
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { readFileBounded } from '../linux/file.ts'
+import { configDirectories } from '../base/config-directories.ts'
+import { namesIn, readFileBounded } from '../linux/file.ts'
 
-const DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib'].map((directory) => `${directory}/systemd/network`)
+const DIRECTORIES = configDirectories('systemd/network')
 const LIMIT = 256 * 1024
 
 /** The files of networkd for links (systemd.network(5)); of each name the one in the first directory. */
 export function networkFiles(): string[] {
   const found = new Map<string, string>()
   for (const directory of DIRECTORIES.toReversed()) {
-    for (const name of list(directory)) if (name.endsWith('.network')) found.set(name, join(directory, name))
+    for (const name of namesIn(directory)) if (name.endsWith('.network')) found.set(name, join(directory, name))
   }
   return [...found.values()]
-}
-
-function list(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch {
-    return []
-  }
 }
 
 /** What all lines with this key say, in any section. */

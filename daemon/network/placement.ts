@@ -5,7 +5,7 @@ import type { HostSocket } from './host-socket.ts'
 import type { KnownNetworks } from './known-networks.ts'
 import type { LinkManagers } from './link-managers.ts'
 import type { Ends } from './links.ts'
-import type { NetworkMember } from './member.ts'
+import { hasLinksToSee, type NetworkMember } from './member.ts'
 import { isZoneBridge } from './network-name.ts'
 import type { Network } from './network.ts'
 import { findPlace, isPortOf } from './port.ts'
@@ -33,9 +33,8 @@ export interface Placement {
  */
 export function placeMachine(member: NetworkMember, context: PlacementContext): Placement | string {
   const { known, managers, host, own } = context
+  if (!hasLinksToSee(member)) return 'it is no container of root'
   const { name, leader, interfaces } = member
-  // Whoever else registers a machine could point to links that are not theirs.
-  if (member.class !== 'container' || member.owner !== 0 || leader === undefined) return 'it is no container of root'
   const place = findPlace(host.requests, name, interfaces, (bridge) => known.at(bridge) !== undefined)
   if (typeof place === 'string') return place
   const { port, bridge } = place

@@ -3,7 +3,7 @@ import { MachinedError } from '../base/errors.ts'
 import { networkOf, overlap, type Prefix } from '../base/prefix.ts'
 import { findLink, type Link } from '../linux/link.ts'
 import type { RequestSocket } from '../linux/netlink-request.ts'
-import { listAddresses } from '../linux/route.ts'
+import { listAddressesOf } from '../linux/route.ts'
 import { isOurs, takenNetworks } from './bridge.ts'
 import { configuredNetworks } from './configured-networks.ts'
 import type { HostSocket } from './host-socket.ts'
@@ -96,9 +96,8 @@ export class SubnetChoice {
   #presentSubnet(): Prefix | undefined {
     const bridge = this.presentBridge()
     if (bridge === undefined) return undefined
-    const addresses = listAddresses(this.#socket).filter(({ interfaceIndex }) => interfaceIndex === bridge.index)
-    const found = addresses.find(({ prefix }) => prefix.address.length === 4)
-    return found && networkOf(found.prefix)
+    const found = listAddressesOf(this.#socket, bridge).find(({ address }) => address.length === 4)
+    return found && networkOf(found)
   }
 
   #subnet6(chosen: Prefix | undefined): Prefix | undefined {
