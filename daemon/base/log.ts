@@ -25,6 +25,15 @@ const levels = [
 
 let sink: (entry: LogEntry) => void = writeText
 
+const destination = {
+  // Has pino leave the level here before it writes.
+  [Symbol.for('pino.metadata')]: true,
+  lastLevel: 0,
+  write(line: string): void {
+    sink(new Line(this.lastLevel, line))
+  }
+}
+
 /**
  * The program's logger. `log.info({ NAME: 'x', err: error }, 'text')`: upper-case keys become journal fields, `err` is
  * appended to the text (with its stack if it is a bug, that is, has no `code`), other keys are dropped.
@@ -36,11 +45,7 @@ export const log = pino(
     level: 'info',
     customLevels: { notice: 35, alert: 70, emerg: 80 }
   },
-  {
-    write: (line: string) => {
-      sink(entryOf(JSON.parse(line) as Record<string, unknown>))
-    }
-  }
+  destination
 )
 
 /** Sends all further messages to `write`, which must not throw. Without it they are text on standard error. */
@@ -77,7 +82,31 @@ export function useEnvironment(): void {
   if (level !== undefined) log.level = level[1]
 }
 
-function entryOf(record: Record<string, unknown>): LogEntry {
+/** What pino wrote, taken apart when somebody asks: that can wait, while who logs is busy. */
+class Line implements LogEntry {
+  readonly priority: number
+  readonly #line: string
+  #said: Pick<LogEntry, 'message' | 'fields'> | undefined
+
+  constructor(level: number, line: string) {
+    this.priority = priorityOf(level)
+    this.#line = line
+  }
+
+  get message(): string {
+    return this.#parsed().message
+  }
+
+  get fields(): LogEntry['fields'] {
+    return this.#parsed().fields
+  }
+
+  #parsed(): Pick<LogEntry, 'message' | 'fields'> {
+    return (this.#said ??= partsOf(JSON.parse(this.#line) as Record<string, unknown>))
+  }
+}
+
+function partsOf(record: Record<string, unknown>): Pick<LogEntry, 'message' | 'fields'> {
   const fields: Record<string, string> = {}
   for (const [key, value] of Object.entries(record)) {
     if (!/^[A-Z][A-Z0-9_]*$/.test(key) || value === undefined || value === null) continue
@@ -91,7 +120,7 @@ function entryOf(record: Record<string, unknown>): LogEntry {
     if (err.code === undefined && err.stack !== undefined) message += `\n${err.stack}`
     if (typeof err.errno === 'number') fields['ERRNO'] = String(Math.abs(err.errno))
   }
-  return { priority: priorityOf(Number(record['level'])), message, fields }
+  return { message, fields }
 }
 
 function priorityOf(level: number): number {

@@ -21,6 +21,9 @@ const maxUnsentBytes = 4 * 1024 * 1024
 const maxQueuedBytes = 2 * maxMessageLength
 /** What is received at once; and replies of about this size leave before the turn of the loop is over. */
 const batchBytes = 64 * 1024
+/** Signals that come this soon after what left last wait for others, in ms: bus and listeners wake up for all of them once. */
+const gatherMs = 2
+const signal: BusMessage['type'] = 4
 /** A busy peer must not keep the loop from everybody else: so many reads of one buffer each per wake-up. */
 const readsPerWakeUp = 8
 /** A line of the authentication dialogue is never longer than this. */
@@ -90,6 +93,9 @@ export class Transport {
   readonly #queue = new MessageQueue()
   #reading = false
   #flushScheduled = false
+  #gathering = false
+  /** When something left last, in ms. */
+  #lastSent = -Infinity
   #blocked = false
   #closed = false
   #flushed: (() => void)[] = []
@@ -117,7 +123,7 @@ export class Transport {
 
   /**
    * Queues a message. It and its descriptors are taken over: these are closed once sent. All messages of one turn of
-   * the loop leave together. Throws TypeError or RangeError for values that do not fit the signature (then the
+   * the loop leave together, and signals one after the other wait for more or for what somebody waits for. Throws TypeError or RangeError for values that do not fit the signature (then the
    * descriptors stay the caller's). After the end of the transport messages are dropped.
    */
   send(message: BusMessage): void {
@@ -128,9 +134,11 @@ export class Transport {
       return
     }
     this.#queue.append(message, this.#canPassFds)
-    // What is answered while reading leaves when all that came is read, without another round of the loop.
-    if (!this.#reading) this.#scheduleSend()
-    else if (this.#queue.length >= batchBytes) this.#send()
+    if (this.#reading) {
+      // What is answered while reading leaves when all that came is read, without another round of the loop.
+      if (this.#queue.length >= batchBytes) this.#send()
+    } else if (message.type === signal && performance.now() - this.#lastSent < gatherMs) this.#gather()
+    else this.#scheduleSend()
   }
 
   /** Resolves when everything queued so far was handed to the kernel, or the transport ended. */
@@ -166,10 +174,20 @@ export class Transport {
     })
   }
 
+  #gather(): void {
+    if (this.#gathering) return
+    this.#gathering = true
+    setTimeout(() => {
+      this.#gathering = false
+      this.#send()
+    }, gatherMs)
+  }
+
   /** Sends until the queue is empty or the socket is full; then it goes on when the socket takes more. */
   #send(): void {
     if (this.#closed) return
     const queue = this.#queue
+    if (queue.length > 0) this.#lastSent = performance.now()
     try {
       while (!this.#blocked && queue.length > 0) {
         const { data, fds } = queue.next()

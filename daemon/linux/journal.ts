@@ -59,6 +59,8 @@ export function writeJournal(entry: LogEntry): void {
 
 /** Least important priority that is not left waiting: LOG_ERR. */
 const URGENT = 3
+/** How long entries wait for others, in ms: journald wakes up for all of them once, beside the work that they tell of. */
+const GATHER_MS = 10
 /** Entries sent in one turn of the loop; journald takes up to half a millisecond for each. */
 const BATCH = 8
 
@@ -68,8 +70,10 @@ const BATCH = 8
  */
 export class JournalQueue {
   readonly #waiting: LogEntry[] = []
+  readonly #write: (entry: LogEntry) => void
 
-  constructor() {
+  constructor(write = writeJournal) {
+    this.#write = write
     process.on('exit', () => {
       this.#send(Infinity)
     })
@@ -79,18 +83,16 @@ export class JournalQueue {
   write(entry: LogEntry): void {
     this.#waiting.push(entry)
     if (entry.priority <= URGENT) this.#send(Infinity)
-    else if (this.#waiting.length === 1) this.#sendLater()
+    else if (this.#waiting.length === 1) setTimeout(this.#sendSome, GATHER_MS)
   }
 
-  #sendLater(): void {
-    setImmediate(() => {
-      this.#send(BATCH)
-      if (this.#waiting.length > 0) this.#sendLater()
-    })
+  readonly #sendSome = (): void => {
+    this.#send(BATCH)
+    if (this.#waiting.length > 0) setImmediate(this.#sendSome)
   }
 
   #send(count: number): void {
-    for (const entry of this.#waiting.splice(0, count)) writeJournal(entry)
+    for (const entry of this.#waiting.splice(0, count)) this.#write(entry)
   }
 }
 

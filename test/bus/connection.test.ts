@@ -1,6 +1,7 @@
 import { fstatSync, readSync, writeSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import dbus from 'dbus-next'
 import t from 'tap'
 import { Connection, takeFd } from '../../daemon/bus/connection.ts'
@@ -104,6 +105,33 @@ t.test('delivers the signals asked for, from the owner of the name alone', async
   owner.send({ ...ring, body: ['last'] })
   await done
   t.same(heard, ['first', 'last'])
+})
+
+t.test('signals that wait for others arrive without any, and before the call that follows them', async (t) => {
+  const { address } = await startBus(t)
+  const [receiver, sender] = [await connect(t, address), await connect(t, address)]
+  const heard: unknown[] = []
+  let heardOf: () => void = () => undefined
+  await receiver.onSignal({ path: '/a', member: 'Rang' }, (message) => {
+    heard.push(message.body[0])
+    heardOf()
+  })
+  receiver.onMethodCall = (call) => {
+    heard.push('call')
+    reply(receiver, call, '', [])
+  }
+  const ring = { type: 4, path: '/a', interface: 'org.example.A', member: 'Rang', signature: 'u' } as const
+  const call = { destination: receiver.uniqueName, path: '/a', interface: 'org.example.A', member: 'Answer' }
+  for (let index = 0; index < 5; index++) {
+    sender.send({ ...ring, body: [index] })
+    await nextTurn()
+  }
+  await sender.call(call)
+  t.same(heard.splice(0), [0, 1, 2, 3, 4, 'call'])
+  const arrived = new Promise<void>((resolve) => (heardOf = resolve))
+  sender.send({ ...ring, body: [5] })
+  await arrived
+  t.same(heard, [5])
 })
 
 t.test('passes descriptors both ways and closes those nobody took', async (t) => {

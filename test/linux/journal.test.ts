@@ -1,7 +1,8 @@
 import { fstatSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { getLevel, log, setLevel, useSink, type LogEntry } from '../../daemon/base/log.ts'
-import { encodeEntry, stderrIsJournal, writeJournal } from '../../daemon/linux/journal.ts'
+import { encodeEntry, JournalQueue, stderrIsJournal, writeJournal } from '../../daemon/linux/journal.ts'
 import { systemError } from '../../daemon/base/errors.ts'
 
 t.test('encoding', (t) => {
@@ -26,6 +27,23 @@ t.test('never throws', (t) => {
   t.end()
 })
 
+t.test('entries are gathered, but before an error all that came before it is written', async (t) => {
+  const written: string[] = []
+  const queue = new JournalQueue(({ message }) => written.push(message))
+  const write = (message: string, priority = 6): void => {
+    queue.write({ priority, message, fields: {} })
+  }
+  const many = Array.from({ length: 20 }, (_, index) => `entry ${String(index)}`)
+  write('first')
+  t.same(written, [])
+  write('error', 3)
+  t.same(written.splice(0), ['first', 'error'])
+  for (const message of many) write(message)
+  t.same(written, [])
+  while (written.length < many.length) await sleep(1)
+  t.same(written, many)
+})
+
 t.test('where standard error goes', (t) => {
   const before = process.env['JOURNAL_STREAM']
   t.teardown(() => {
@@ -44,8 +62,8 @@ t.test('where standard error goes', (t) => {
 
 t.test('the logger', (t) => {
   const entries: LogEntry[] = []
-  useSink((entry) => {
-    entries.push(entry)
+  useSink(({ priority, message, fields }) => {
+    entries.push({ priority, message, fields })
   })
   setLevel('info')
   log.info({ NAME: 'x', LEADER: 42, secret: 'no' }, 'New machine.')
