@@ -18,10 +18,15 @@ export class Companion {
     return this.#worker !== undefined
   }
 
+  /** Starts it before there is anything to do, so that it is there in time. */
+  prepare(): void {
+    this.#worker ??= this.#start()
+  }
+
   /** Starts it if need be. It takes some 50 ms to come; who waits for what it does has to do without till then. */
   post(message: unknown, transfer: readonly MessagePort[] = []): void {
-    this.#worker ??= this.#start()
-    this.#worker.postMessage(message, transfer)
+    this.prepare()
+    this.#worker?.postMessage(message, transfer)
   }
 
   #start(): Worker {

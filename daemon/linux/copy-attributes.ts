@@ -3,8 +3,11 @@ import { getAttributeOf, listAttributes, setAttributeOf } from './file-at.ts'
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel. */
 const SIZE = 64 * 1024
-const isAbsence = (error: unknown): boolean =>
-  isSystemError(error) && ['EOPNOTSUPP', 'ENOTSUP', 'ENODATA'].includes(error.code)
+
+/** Whether an attribute is not there, or the file system has none. */
+export function isAbsence(error: unknown): boolean {
+  return isSystemError(error) && ['EOPNOTSUPP', 'ENOTSUP', 'ENODATA'].includes(error.code)
+}
 
 /** Copies extended attributes from file to file, where both file systems have such. */
 export class AttributeCopier {

@@ -8,7 +8,7 @@ import type { HardLinks } from './copy-hard-links.ts'
 import { OutputFiles } from './copy-output.ts'
 import { SourceFiles } from './copy-source.ts'
 import { CopyStatus } from './copy-status.ts'
-import { clear } from './copy-target.ts'
+import { clear, firstMode, type Target } from './copy-target.ts'
 import {
   changeMode,
   changeModeThrough,
@@ -79,7 +79,7 @@ export class FileCopier {
   }
 
   /** Copies a file of a type, one of the S_IF constants. Throws EEXIST, ESTALE when it has another type by now. */
-  copy(source: Entry, target: Entry, type: number): void {
+  copy(source: Entry, target: Target, type: number): void {
     try {
       this.#copyNew(source, target, type)
     } catch (error) {
@@ -89,23 +89,26 @@ export class FileCopier {
     }
   }
 
-  /** Gives what was copied, a directory too, the properties of its source. Mode after owner, as that takes set-ID bits away. */
-  finish(input: number, output: number, status: CopyStatus): void {
+  /**
+   * Gives what was copied, a directory too, the properties of its source but for the mode that it has already. Mode after
+   * owner, as that takes set-ID bits away.
+   */
+  finish(input: number, output: number, status: CopyStatus, mode?: number): void {
     const [user, group] = this.#ownerOf(status)
     const { initialOwner } = this.#tools
     if (user !== initialOwner?.[0] || group !== initialOwner[1]) changeOwner(output, user, group)
-    changeMode(output, status.mode)
+    if (status.mode !== mode) changeMode(output, status.mode)
     this.#attributes.copy(input, output)
     setTimes(output, status.times)
   }
 
-  #copyNew(source: Entry, target: Entry, type: number): void {
+  #copyNew(source: Entry, target: Target, type: number): void {
     if (type === fs.S_IFREG) this.#copyRegular(source, target)
     else if (type === fs.S_IFLNK) this.#copyLink(source, target)
     else this.#copyNode(source, target)
   }
 
-  #copyRegular(source: Entry, target: Entry): void {
+  #copyRegular(source: Entry, target: Target): void {
     const { hardLinks } = this.#tools
     let input = this.#sources.open(source)
     try {
@@ -121,11 +124,12 @@ export class FileCopier {
     }
   }
 
-  #fill(input: number, target: Entry, status: CopyStatus): void {
-    const output = this.#outputs.open(target, status.size)
+  #fill(input: number, target: Target, status: CopyStatus): void {
+    const mode = firstMode(target, status.mode)
+    const output = this.#outputs.open(target, status.size, mode)
     try {
       this.#content.copy(input, output, status)
-      this.finish(input, output, status)
+      this.finish(input, output, status, mode)
       this.#outputs.complete(output, target)
     } catch (error) {
       this.#outputs.discard(target)

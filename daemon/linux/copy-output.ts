@@ -26,10 +26,10 @@ export class OutputFiles {
   }
 
   /** Makes a file and gives a descriptor to write it. Throws EEXIST. */
-  open(target: Entry, size: number): number {
-    const nameless = size < NAMELESS_FROM ? undefined : this.#openNameless(target)
+  open(target: Entry, size: number, mode: number): number {
+    const nameless = size < NAMELESS_FROM ? undefined : this.#openNameless(target, mode)
     this.#isNameless = nameless !== undefined
-    return nameless ?? openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, 0o600)
+    return nameless ?? openAt(target, fs.O_WRONLY | fs.O_CREAT | fs.O_EXCL | fs.O_NOFOLLOW, mode)
   }
 
   /** Gives what open() made last its name, if it has none yet. Throws EEXIST. */
@@ -42,11 +42,11 @@ export class OutputFiles {
     if (!this.#isNameless) unlinkAt(target)
   }
 
-  #openNameless(target: Entry): number | undefined {
+  #openNameless(target: Entry, mode: number): number | undefined {
     if (!this.#canBeNameless) return undefined
     if (this.#exists(target)) throw systemError(os.errno.EEXIST, 'openat')
     try {
-      return openAt({ directory: target.directory, name: here }, fs.O_WRONLY | O_TMPFILE, 0o600)
+      return openAt({ directory: target.directory, name: here }, fs.O_WRONLY | O_TMPFILE, mode)
     } catch (error) {
       if (!isSystemError(error) || !['EOPNOTSUPP', 'ENOTSUP', 'EISDIR', 'EINVAL'].includes(error.code)) throw error
       this.#canBeNameless = false

@@ -1,6 +1,7 @@
 import * as fs from 'node:fs'
 import { copyTree } from './copy-tree.ts'
 import { serveJobs } from './thread-jobs.ts'
+import { prepareHelp } from './tree-helper.ts'
 
 /*
  * The entry of a worker thread (copy-threads.ts) that copies trees. It shares descriptors with the main thread, sees files as
@@ -18,3 +19,4 @@ const jobs = { openDirectory, copyTree }
 export type CopyJobs = typeof jobs
 
 serveJobs(jobs)
+prepareHelp()

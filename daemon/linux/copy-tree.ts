@@ -7,7 +7,7 @@ import { type CopyTools, FileCopier, type FileCopyRequest } from './copy-file.ts
 import { HardLinks } from './copy-hard-links.ts'
 import { openSource } from './copy-source.ts'
 import { CopyStatus } from './copy-status.ts'
-import { makeDirectory } from './copy-target.ts'
+import { keepsModes, makeDirectory, type Target } from './copy-target.ts'
 import { forEachEntry, isFile } from './directory-entries.ts'
 import { type Entry, nameOf, openAt, statAt, statFd, textOf } from './file-at.ts'
 import { closeFd } from './libc.ts'
@@ -80,7 +80,8 @@ class TreeCopy {
     const { from, to } = this.#request
     const source = { directory: from.directory, name: nameOf(from.name) }
     statAt(source, this.#status.raw)
-    this.#copy(source, { directory: to.directory, name: nameOf(to.name) }, this.#status.type)
+    const target = { directory: to.directory, name: nameOf(to.name), keepsModes: false }
+    this.#copy(source, target, this.#status.type)
     this.#failures.throwFirst()
   }
 
@@ -88,7 +89,7 @@ class TreeCopy {
     this.#helper[Symbol.dispose]()
   }
 
-  #copy(source: Entry, target: Entry, type: number): void {
+  #copy(source: Entry, target: Target, type: number): void {
     this.#control.throwIfCancelled()
     if (type === fs.S_IFDIR) this.#copyDirectory(source, target)
     else this.#files.copy(source, target, type)
@@ -185,11 +186,16 @@ class TreeCopy {
     const buffer = (this.#buffers[level] ??= Buffer.allocUnsafeSlow(
       level < TOP_LEVELS ? ENTRIES_SIZE : ENTRIES_SIZE_BELOW
     ))
+    const keeps = which === 'all' && keepsModes(output)
     forEachEntry(input, buffer, (name, kind) => {
       if (which === 'directories' && isFile(kind)) return
       const source = { directory: input, name }
       try {
-        this.#copy(source, { directory: output, name }, kind === 0 ? this.#typeOf(source) : kind << 12)
+        this.#copy(
+          source,
+          { directory: output, name, keepsModes: keeps },
+          kind === 0 ? this.#typeOf(source) : kind << 12
+        )
       } catch (error) {
         this.#failures.add(error, () => this.#pathOf(name))
       }

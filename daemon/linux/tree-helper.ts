@@ -12,6 +12,12 @@ const START_AFTER_MS = 5
 const REPORT_MS = 200
 
 const second = new Companion('tree-thread')
+const isWorthIt = availableParallelism() > 1
+
+/** Starts the second thread, so that it need not be waited for when a tree proves to take long. */
+export function prepareHelp(): void {
+  if (isWorthIt) second.prepare()
+}
 
 /** A directory that is worked on. */
 export interface WorkDirectory {
@@ -43,7 +49,7 @@ export class TreeHelper {
   readonly #began = performance.now()
   readonly #memory = new SharedArrayBuffer(SIZE)
   readonly #words = new Int32Array(this.#memory)
-  #mayStart = availableParallelism() > 1
+  #mayStart = isWorthIt
   #port: MessagePort | undefined
   /** Those that the other thread has not done, as far as we know, the oldest first. */
   readonly #given: GivenDirectory[] = []

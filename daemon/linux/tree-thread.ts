@@ -5,6 +5,7 @@ import { CopyControl } from './copy-control.ts'
 import { CopyFailures } from './copy-failures.ts'
 import { FileCopier, type FileCopyRequest, type Owner } from './copy-file.ts'
 import { HardLinks, type HardLinksPlace } from './copy-hard-links.ts'
+import { keepsModes } from './copy-target.ts'
 import { forEachEntry, isFile } from './directory-entries.ts'
 import { nameOf, openAt, textOf } from './file-at.ts'
 import { closeFd } from './libc.ts'
@@ -43,10 +44,11 @@ function copyFiles(task: CopyTask, meeting: Meeting): void {
   const copier = new FileCopier(task.request, { control, descriptors, hardLinks, initialOwner: task.initialOwner })
   help(meeting, (input, output) => {
     const failures = new CopyFailures(task.request.image === true)
+    const keeps = keepsModes(output)
     forEachFile(input, (name, type) => {
       control.throwIfCancelled()
       try {
-        copier.copy({ directory: input, name }, { directory: output, name }, type)
+        copier.copy({ directory: input, name }, { directory: output, name, keepsModes: keeps }, type)
         control.count(0, 1)
       } catch (error) {
         failures.add(error, () => textOf(name))

@@ -195,6 +195,29 @@ t.test('whichever thread fails with a file, it is told which, and the others are
   })
 })
 
+/** setfacl -d -m u::rwx,u:1000:rwx,g::-,m::rwx,o::- as setxattr(2) takes it. */
+const SET_DEFAULT_ACL = `
+import os, struct, sys
+entries = [(1, 7, -1), (2, 7, 1000), (4, 0, -1), (16, 7, -1), (32, 0, -1)]
+acl = struct.pack('<I', 2) + b''.join(struct.pack('<HHi', *entry) for entry in entries)
+os.setxattr(sys.argv[1], 'system.posix_acl_default', acl)`
+
+for (const acl of [false, true]) {
+  t.test(`modes are those of the source${acl ? ', also where a default ACL has others' : ''}`, async (t) => {
+    const modes = [0o644, 0o600, 0o755, 0o444, 0o664, 0o666, 0o604, 0o640, 0o070, 0o4755, 0o2755, 0o1644, 0o7777]
+    const top = t.testdir({ tree: {}, copied: {} })
+    for (const mode of modes) {
+      const file = join(top, 'tree', mode.toString(8))
+      fs.writeFileSync(file, 'text')
+      fs.chmodSync(file, mode)
+    }
+    if (acl) execFileSync('python3', ['-c', SET_DEFAULT_ACL, join(top, 'copied')])
+    await copy(top, 'tree', 'copied')
+    const found = modes.map((mode) => fs.statSync(join(top, 'copied', mode.toString(8))).mode & 0o7777)
+    t.strictSame(found, modes)
+  })
+}
+
 t.test('times are those of the source', async (t) => {
   const top = t.testdir({ tree: { file: 'text', directory: {} } })
   fs.symlinkSync('file', join(top, 'tree/link'))
