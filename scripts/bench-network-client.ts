@@ -12,12 +12,12 @@ import { Connection } from '../daemon/bus/connection.ts'
 //   bench-network-client serve PORT             takes what comes, and answers where a byte asks for it; does not end
 //   bench-network-client connect ADDRESS PORT   connects again and again: the median of the microseconds
 //   bench-network-client talk ADDRESS PORT      one byte there and back: the median of the microseconds
-//   bench-network-client stream ADDRESS PORT    sends for two seconds: megabytes in a second
+//   bench-network-client stream ADDRESS PORT    sends for 0.7 seconds: megabytes in a second
 
 const daemon = { destination: 'org.freedesktop.machine1', path: '/org/freedesktop/machine1' }
 const connections = 1500
 const questions = 5000
-const streamMs = 2000
+const streamMs = 700
 const restMs = 20
 
 /** Times of one thing that was done over and over, in milliseconds. */

@@ -80,6 +80,17 @@ export class KnownNetworks {
     return network
   }
 
+  /**
+   * The one that a machine which does not run is configured for. Into a zone it gets by what systemd-nspawn is told: of that
+   * only the lease tells which it has there and not here. Throws FileNotFound when it is not configured.
+   */
+  expectedOf(machine: string, configured: string | undefined): Network {
+    const network = this.named(configured)
+    const hasLease = ({ book }: Network): boolean => book.list().some(({ name }) => name === machine)
+    if (configured !== undefined || hasLease(network)) return network
+    return this.others().find((other) => isZoneBridge(other.identity.bridge) && hasLease(other)) ?? network
+  }
+
   /** The one that a bridge is, or can be, of; undefined where that is not ours. */
   at(bridge: Link): Network | undefined {
     if (bridge.kind !== 'bridge') return undefined

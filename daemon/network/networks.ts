@@ -81,7 +81,7 @@ export class Networks {
     if (!this.#managers.leaveLinksToUs) {
       throw new MachinedError('NotSupported', 'The network of machines is managed by others')
     }
-    const network = this.#known.of(name) ?? this.#known.named(this.#context.configured(name).network)
+    const network = this.#known.of(name) ?? this.#known.expectedOf(name, this.#context.configured(name).network)
     await network.setLease(name, addresses)
     if (network.links.attached.has(name)) await this.#commons.update()
   }

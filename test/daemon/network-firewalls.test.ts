@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
+import { NetworkLeader } from './network-leader.ts'
 import { ENTER_OUTSIDE, OUTSIDE, Peer, serve, SILENCE_MS } from './network-traffic.ts'
 
 // Networks of machines beside the firewalls of others (networking.md 7.8).
@@ -40,14 +41,39 @@ async function workSoon(t: Test, what: string): Promise<void> {
   t.pass(what)
 }
 
-async function zone(): Promise<string> {
-  return (await host.run(['firewall-cmd', `--get-zone-of-interface=${BRIDGE}`], { reject: false })).stdout
+async function zone(bridge = BRIDGE): Promise<string> {
+  return (await host.run(['firewall-cmd', `--get-zone-of-interface=${bridge}`], { reject: false })).stdout
 }
 
 t.test('with firewalld the bridge is in the zone for machines', async (t) => {
   await host.waitFor(async () => (await zone()) === 'machined', 'the bridge to be in its zone')
   await workSoon(t, 'with firewalld')
   t.equal(await outside.ask('192.0.2.1:71', 'tcp', SILENCE_MS), undefined, 'which goes on to guard the host')
+})
+
+t.test('with firewalld each network has its bridge in that zone, and they stay apart', async (t) => {
+  await host.writeFile('/etc/machined/networks/blue.conf', '')
+  await host.writeFile('/etc/machined/machines/m2.conf', '[Network]\nNetwork=blue\n')
+  const machine = new NetworkLeader(host, client, 'm2')
+  await machine.prepare()
+  const leader = await machine.start()
+  await machine.register(leader)
+  await host.waitFor(async () => (await zone('mn-blue')) === 'machined', 'the other bridge to be in the zone, too')
+  t.equal(await zone(), 'machined')
+  const other = ['nsenter', '--net', '--target', leader, '--']
+  await serve(host, other, 80)
+  const text = await client.output(...other, 'ip', '-o', '-4', 'address', 'show', 'dev', 'host0')
+  const address = /inet ([\d.]+)/.exec(text)?.[1] ?? ''
+  const peer = new Peer(host, other)
+  t.equal(await new Peer(host, []).ask(`${address}:80`), `${address.replace(/\d+$/, '1')} 80`, 'the host reaches it')
+  t.ok(await peer.ask('192.0.2.2:70'), 'it reaches the outside')
+  t.equal(await inside.ask(`${address}:80`, 'tcp', SILENCE_MS), undefined, 'c1 does not reach it')
+  await host.run(['firewall-cmd', '--reload'])
+  await host.waitFor(async () => (await zone('mn-blue')) === 'machined', 'both to be in the zone after a reload')
+  t.ok(await peer.ask('192.0.2.2:70'), 'it still reaches the outside')
+  await machine.end()
+  await host.waitFor(async () => (await zone('mn-blue')) !== 'machined', 'the bridge to be out of the zone')
+  t.equal(await zone(), 'machined', 'the one that has machines stays')
 })
 
 t.test('firewalld may read its files anew, stop and start', async (t) => {
