@@ -4,6 +4,8 @@ import { chain, elementsOf, TABLE, type Ruleset } from './ruleset.ts'
 
 /** The address that an advertisement is for, which it names apart from the sender's; nft 1.0 knows no word for it. */
 const TARGET = '@th,64,128'
+/** By number, as a host need have no protocols(5). */
+const ICMP6 = 58
 /** Its first ten bits, which are those of 0x3fa in all of fe80::/10. */
 const TARGET_START = '@th,64,10'
 
@@ -15,6 +17,8 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
   const known = ports.filter(({ mac }) => mac !== '')
   const lines = [
     set('ports', 'type ifname'),
+    set('frames4', 'type ifname . ether_addr . ipv4_addr'),
+    set('frames6', 'type ifname . ether_addr . ipv6_addr'),
     set('macs', 'type ifname . ether_addr'),
     set('addr4', 'type ifname . ipv4_addr'),
     set('addr6', 'type ifname . ipv6_addr'),
@@ -24,6 +28,8 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
   ]
   const elements = {
     ports: known.map(quoted),
+    frames4: known.flatMap((port) => triple(port, port.ip4 && formatIp(port.ip4))),
+    frames6: known.flatMap((port) => triple(port, port.ip6 && formatIp(port.ip6))),
     macs: known.map((port) => `${quoted(port)} . ${port.mac}`),
     addr4: known.flatMap((port) => pair(port, port.ip4 && formatIp(port.ip4))),
     addr6: known.flatMap((port) => pair(port, port.ip6 && formatIp(port.ip6))),
@@ -35,8 +41,10 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
   }
 }
 
-/** What every frame is asked. */
+/** What every frame is asked; first, what lets nearly all of them through. */
 const checks = [
+  'ether type ip iifname . ether saddr . ip saddr @frames4 accept',
+  `ether type ip6 meta l4proto != ${String(ICMP6)} iifname . ether saddr . ip6 saddr @frames6 accept`,
   'iifname . ether saddr != @macs drop',
   'ether type arp iifname . arp saddr ether != @macs drop',
   'ether type arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addr4 drop',
@@ -56,6 +64,10 @@ function set(name: string, type: string): string {
 
 function quoted({ interfaceName }: FirewallPort): string {
   return `"${interfaceName}"`
+}
+
+function triple(port: FirewallPort, address: string | undefined): string[] {
+  return address === undefined ? [] : [`${quoted(port)} . ${port.mac} . ${address}`]
 }
 
 function pair(port: FirewallPort, address: string | undefined): string[] {

@@ -52,7 +52,7 @@ t.test('with firewalld the bridge is in the zone for machines', async (t) => {
 })
 
 t.test('with firewalld each network has its bridge in that zone, and they stay apart', async (t) => {
-  await host.writeFile('/etc/machined/networks/blue.conf', '')
+  await host.writeFile('/etc/machined/networks/blue.conf', '[Network]\n')
   await host.writeFile('/etc/machined/machines/m2.conf', '[Network]\nNetwork=blue\n')
   const machine = new NetworkLeader(host, client, 'm2')
   await machine.prepare()
