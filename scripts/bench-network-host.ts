@@ -8,10 +8,11 @@ const unit = 'systemd-machined.service'
 /** Where who answers in a container listens. */
 export const port = 9000
 
-/** Two containers, of which the second one answers. */
+/** Two containers, of which the second one can be asked. */
 export interface Pair {
-  /** What commands begin with that run in the network of the first one. */
+  /** What commands begin with that run in the network of the first one, and in that of the second one. */
   readonly enter: readonly string[]
+  readonly enterSecond: readonly string[]
   /** The address of the second one. */
   readonly address: string
 }
@@ -62,16 +63,24 @@ export class NetworkHost {
     await this.host.waitFor(isApplied, 'the rules')
   }
 
-  /** Starts two containers with a switch of systemd-nspawn(1), and waits till the second one answers. */
+  /** Starts two containers with a switch of systemd-nspawn(1). */
   async startPair(names: readonly [string, string], option: string): Promise<Pair> {
     for (const name of names) await this.host.startContainer(name, [option])
     for (const name of names) await this.host.waitFor(async () => (await this.#address(name)) !== '', 'addresses')
-    const [first, second] = [await this.#enter(names[0]), await this.#enter(names[1])]
-    this.host.spawn([...second, node, clientPath, 'serve', String(port)])
+    const [enter, enterSecond] = [await this.#enter(names[0]), await this.#enter(names[1])]
+    return { enter, enterSecond, address: await this.#address(names[1]) }
+  }
+
+  /** Has the second container answer, till what this gives is called. */
+  async serve({ enterSecond }: Pair): Promise<() => Promise<void>> {
+    const server = this.host.spawn([...enterSecond, node, clientPath, 'serve', String(port)])
     const listens = async (): Promise<boolean> =>
-      (await this.host.run([...second, 'ss', '-Hltn', `sport = :${port}`])).stdout !== ''
+      (await this.host.run([...enterSecond, 'ss', '-Hltn', `sport = :${port}`])).stdout !== ''
     await this.host.waitFor(listens, 'the server')
-    return { enter: first, address: await this.#address(names[1]) }
+    return async () => {
+      server.kill('SIGKILL')
+      await this.host.waitFor(async () => !(await listens()), 'the server to end')
+    }
   }
 
   /** Runs the client, behind a command that runs it somewhere, and gives what it says. */

@@ -24,7 +24,7 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
     set('addr6', 'type ifname . ipv6_addr'),
     set('targets', `typeof iifname . ${TARGET}`),
     chain('check', checks),
-    chain('prerouting', ['type filter hook prerouting priority -300;', 'iifname @ports jump check'])
+    chain('prerouting', ['type filter hook prerouting priority -300;', ...most, 'iifname @ports jump check'])
   ]
   const elements = {
     ports: known.map(quoted),
@@ -41,10 +41,14 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
   }
 }
 
-/** What every frame is asked; first, what lets nearly all of them through. */
-const checks = [
+/** What lets nearly all frames through, by one look-up: each expression of a rule takes its time with every frame. */
+const most = [
   'ether type ip iifname . ether saddr . ip saddr @frames4 accept',
-  `ether type ip6 meta l4proto != ${String(ICMP6)} iifname . ether saddr . ip6 saddr @frames6 accept`,
+  `ether type ip6 meta l4proto != ${String(ICMP6)} iifname . ether saddr . ip6 saddr @frames6 accept`
+]
+
+/** What all others are asked. */
+const checks = [
   'iifname . ether saddr != @macs drop',
   'ether type arp iifname . arp saddr ether != @macs drop',
   'ether type arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @addr4 drop',
