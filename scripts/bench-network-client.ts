@@ -12,12 +12,13 @@ import { Connection } from '../daemon/bus/connection.ts'
 //   bench-network-client serve PORT             takes what comes, and answers where a byte asks for it; does not end
 //   bench-network-client connect ADDRESS PORT   connects again and again: the median of the microseconds
 //   bench-network-client talk ADDRESS PORT      one byte there and back: the median of the microseconds
-//   bench-network-client stream ADDRESS PORT    sends for 0.7 seconds: megabytes in a second
+//   bench-network-client stream ADDRESS PORT    sends for some stretches of time: the most megabytes in a second
 
 const daemon = { destination: 'org.freedesktop.machine1', path: '/org/freedesktop/machine1' }
 const connections = 1500
 const questions = 5000
-const streamMs = 700
+const stretches = 6
+const stretchMs = 200
 const restMs = 20
 
 /** Times of one thing that was done over and over, in milliseconds. */
@@ -122,14 +123,19 @@ async function talk(address: string, port: number): Promise<number> {
   return timesOf(times).p50 * 1000
 }
 
+/** The best of some stretches: what else happens on this machine makes many slower, and none faster. */
 async function stream(address: string, port: number): Promise<number> {
   const socket = await opened(address, port)
   const piece = Buffer.alloc(256 * 1024)
-  const start = performance.now()
-  while (performance.now() - start < streamMs) if (!socket.write(piece)) await once(socket, 'drain')
-  const rate = (socket.bytesWritten - socket.writableLength) / (performance.now() - start) / 1000
+  const sent = (): number => socket.bytesWritten - socket.writableLength
+  let best = 0
+  for (let stretch = 0; stretch < stretches; stretch++) {
+    const [start, before] = [performance.now(), sent()]
+    while (performance.now() - start < stretchMs) if (!socket.write(piece)) await once(socket, 'drain')
+    best = Math.max(best, (sent() - before) / (performance.now() - start) / 1000)
+  }
   socket.destroy()
-  return rate
+  return best
 }
 
 async function withBus<T>(work: (bus: Connection) => Promise<T>): Promise<T> {
