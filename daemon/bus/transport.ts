@@ -123,8 +123,9 @@ export class Transport {
 
   /**
    * Queues a message. It and its descriptors are taken over: these are closed once sent. All messages of one turn of
-   * the loop leave together, and signals one after the other wait for more or for what somebody waits for. Throws TypeError or RangeError for values that do not fit the signature (then the
-   * descriptors stay the caller's). After the end of the transport messages are dropped.
+   * the loop leave together; signals that come one after the other wait for more, or for what somebody waits for. Throws
+   * TypeError or RangeError for values that do not fit the signature (then the descriptors stay the caller's). After the
+   * end of the transport messages are dropped.
    */
   send(message: BusMessage): void {
     if (this.#closed) {

@@ -90,14 +90,14 @@ export class FileCopier {
   }
 
   /**
-   * Gives what was copied, a directory too, the properties of its source but for the mode that it has already. Mode after
+   * Gives what was copied, a directory too, the properties of its source, but for a mode that it was made with. Mode after
    * owner, as that takes set-ID bits away.
    */
-  finish(input: number, output: number, status: CopyStatus, mode?: number): void {
+  finish(input: number, output: number, status: CopyStatus, madeWith?: number): void {
     const [user, group] = this.#ownerOf(status)
     const { initialOwner } = this.#tools
     if (user !== initialOwner?.[0] || group !== initialOwner[1]) changeOwner(output, user, group)
-    if (status.mode !== mode) changeMode(output, status.mode)
+    if (status.mode !== madeWith) changeMode(output, status.mode)
     this.#attributes.copy(input, output)
     setTimes(output, status.times)
   }

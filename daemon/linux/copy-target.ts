@@ -7,7 +7,8 @@ const FIRST_MODE = 0o600
 /** Set-ID bits go with a change of owner, and the daemon's umask takes the others. */
 const TAKEN_AWAY = 0o7022
 const DEFAULT_ACL = nameOf('system.posix_acl_default')
-const value = Buffer.allocUnsafeSlow(64 * 1024)
+/** Too small for any, as it is enough to know that there is one. */
+const value = Buffer.alloc(1)
 
 /** Where a file is copied to. */
 export interface Target extends Entry {

@@ -4,10 +4,10 @@ import { chain, elementsOf, TABLE, type Ruleset } from './ruleset.ts'
 
 /** The address that an advertisement is for, which it names apart from the sender's; nft 1.0 knows no word for it. */
 const TARGET = '@th,64,128'
-/** By number, as a host need have no protocols(5). */
-const ICMP6 = 58
 /** Its first ten bits, which are those of 0x3fa in all of fe80::/10. */
 const TARGET_START = '@th,64,10'
+/** By number, as a host need have no protocols(5). */
+const ICMP6 = 58
 
 /**
  * The table that lets into a bridge only frames with the MAC and IP addresses of the machine at the port (networking.md
