@@ -6,8 +6,9 @@ import { connectUnix, MessageReceiver, sendMessage } from '../daemon/linux/unix-
 const socketPath = '/run/systemd/machine/io.systemd.Machine'
 const interfaceName = 'io.systemd.Machine'
 const warmUpMs = 400
-/** For what rests in between: as many calls as V8 needs to have compiled what they take. */
+/** For what rests in between: as many calls as V8 needs to have compiled what they take, and as make a median. */
 const longWarmUpMs = 8000
+const longMeasureMs = 3000
 const measureMs = 800
 /** The stock daemon says that a machine is gone, and forgets it only when it has nothing else to do. */
 const restMs = 200
@@ -129,8 +130,9 @@ export async function measureVarlink(name: string, machines: number, leaders: re
     }
     return latencies
   }
-  await repeat(rounds.length > 1 ? longWarmUpMs : warmUpMs)
-  const latencies = await repeat(measureMs)
+  const rests = rounds.length > 1
+  await repeat(rests ? longWarmUpMs : warmUpMs)
+  const latencies = await repeat(rests ? longMeasureMs : measureMs)
   connection.close()
   return latencies
 }

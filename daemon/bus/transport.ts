@@ -22,7 +22,7 @@ const maxQueuedBytes = 2 * maxMessageLength
 /** What is received at once; and replies of about this size leave before the turn of the loop is over. */
 const batchBytes = 64 * 1024
 /** Signals that come this soon after what left last wait for others, in ms: bus and listeners wake up for all of them once. */
-const gatherMs = 2
+const gatherMs = 4
 const signal: BusMessage['type'] = 4
 /** A busy peer must not keep the loop from everybody else: so many reads of one buffer each per wake-up. */
 const readsPerWakeUp = 8
