@@ -20,13 +20,16 @@ export class Companion {
 
   /** Starts it before there is anything to do, so that it is there in time. */
   prepare(): void {
-    this.#worker ??= this.#start()
+    this.#running()
   }
 
   /** Starts it if need be. It takes some 50 ms to come; who waits for what it does has to do without till then. */
   post(message: unknown, transfer: readonly MessagePort[] = []): void {
-    this.prepare()
-    this.#worker?.postMessage(message, transfer)
+    this.#running().postMessage(message, transfer)
+  }
+
+  #running(): Worker {
+    return (this.#worker ??= this.#start())
   }
 
   #start(): Worker {

@@ -28,8 +28,8 @@ export function antiSpoofRules(ports: readonly FirewallPort[]): Ruleset {
   ]
   const elements = {
     ports: known.map(quoted),
-    frames4: known.flatMap((port) => triple(port, port.ip4 && formatIp(port.ip4))),
-    frames6: known.flatMap((port) => triple(port, port.ip6 && formatIp(port.ip6))),
+    frames4: known.flatMap((port) => pair(port, port.ip4 && `${port.mac} . ${formatIp(port.ip4)}`)),
+    frames6: known.flatMap((port) => pair(port, port.ip6 && `${port.mac} . ${formatIp(port.ip6)}`)),
     macs: known.map((port) => `${quoted(port)} . ${port.mac}`),
     addr4: known.flatMap((port) => pair(port, port.ip4 && formatIp(port.ip4))),
     addr6: known.flatMap((port) => pair(port, port.ip6 && formatIp(port.ip6))),
@@ -70,10 +70,7 @@ function quoted({ interfaceName }: FirewallPort): string {
   return `"${interfaceName}"`
 }
 
-function triple(port: FirewallPort, address: string | undefined): string[] {
-  return address === undefined ? [] : [`${quoted(port)} . ${port.mac} . ${address}`]
-}
-
-function pair(port: FirewallPort, address: string | undefined): string[] {
-  return address === undefined ? [] : [`${quoted(port)} . ${address}`]
+/** None where the port has no such thing. */
+function pair(port: FirewallPort, what: string | undefined): string[] {
+  return what === undefined ? [] : [`${quoted(port)} . ${what}`]
 }
