@@ -13,7 +13,7 @@ CONFIGS = tsconfig.json tsconfig.build.json package-lock.json
 # do not use. Left out with them is what the code we use of dbus-next and pino would load, but never call.
 BUNDLE = npx esbuild --bundle --platform=node --format=cjs --out-extension:.js=.cjs --target=node20 --log-level=warning \
 	--alias:koffi=./scripts/koffi.cjs --external:usocket --external:x11 --external:event-stream \
-	$(foreach name,xml2js thread-stream sonic-boom on-exit-leak-free net crypto,--alias:$(name)=./scripts/left-out.cjs) \
+	$(foreach name,assert xml2js thread-stream sonic-boom on-exit-leak-free net crypto,--alias:$(name)=./scripts/left-out.cjs) \
 	--banner:js="const importMeta = { url: require('node:url').pathToFileURL(__filename).href, dirname: __dirname };" \
 	--define:import.meta=importMeta
 
@@ -41,8 +41,9 @@ dist/.daemon: $(SOURCES) $(CONFIGS) scripts/left-out.cjs scripts/koffi.cjs
 	@sh scripts/npm-packages.sh
 	npx tsc -p tsconfig.build.json
 	rm -rf dist/bundle
-	$(BUNDLE) daemon/main.ts $(wildcard daemon/*/*-thread.ts) \
+	$(BUNDLE) daemon/start.ts daemon/main.ts $(wildcard daemon/*/*-thread.ts) \
 		--outdir=dist/bundle --entry-names=[name]
+	echo "// $$(sha256sum <dist/bundle/main.cjs | cut -d ' ' -f 1)" >>dist/bundle/main.cjs
 	$(BUNDLE) cli/main.ts --outfile=dist/bundle/machinedctl.cjs
 	@touch $@
 

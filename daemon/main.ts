@@ -1,6 +1,4 @@
-#!/usr/bin/env node
 import { readCommandLine } from './command-line.ts'
-import { compileEarly } from './base/early-compilation.ts'
 import { log, useEnvironment, useSink } from './base/log.ts'
 import { version } from './base/version.ts'
 import { serve } from './api/dbus/serve.ts'
@@ -25,7 +23,6 @@ const NAME = 'org.freedesktop.machine1'
 /** The daemon's life, in the order of spec/dbus.md 1.2. What is asked of the bus on the way is awaited only at the end. */
 async function run(instance: Instance): Promise<void> {
   process.umask(0o022)
-  compileEarly()
   useEnvironment()
   if (stderrIsJournal()) logToJournal()
   process.on('exit', exitAtOnce)
@@ -63,9 +60,9 @@ async function run(instance: Instance): Promise<void> {
     setImmediate(exit)
   })
   feedWatchdog()
+  notify(['READY=1', 'STATUS=Processing requests...'])
   // Only when the name is ours: nobody else works on what is found then.
   void manager.imageChanges.removeLeftovers()
-  notify(['READY=1', 'STATUS=Processing requests...'])
   const recover = (): void => void manager.recoverNetworks()
   recover()
   process.on('SIGHUP', recover)

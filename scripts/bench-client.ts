@@ -21,7 +21,7 @@ const manager = {
   interface: 'org.freedesktop.machine1.Manager'
 }
 const inFlight = 32
-const warmUpMs = 600
+const warmUpMs = 2000
 const measureMs = 500
 const machineSignature = 'sayssus'
 

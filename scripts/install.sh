@@ -61,7 +61,7 @@ put_if_missing() { # source directory(system or user) unit-name
 # network is needed.
 rm -rf "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
 mkdir -p "$DESTDIR$library/daemon" "$DESTDIR$library/cli" "$DESTDIR$library/node_modules"
-cp dist/bundle/main.cjs dist/bundle/*-thread.cjs "$DESTDIR$library/daemon/"
+cp dist/bundle/start.cjs dist/bundle/main.cjs dist/bundle/*-thread.cjs "$DESTDIR$library/daemon/"
 cp dist/bundle/machinedctl.cjs "$DESTDIR$library/cli/"
 cp package.json "$DESTDIR$library/package.json"
 cp -R node_modules/koffi node_modules/@koromix node_modules/netlink node_modules/node-gyp-build "$DESTDIR$library/node_modules/"

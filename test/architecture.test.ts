@@ -16,7 +16,9 @@ const layers: readonly (readonly string[])[] = [
   ['api'],
   // Prints what api/ knows of its tables.
   ['command-line.ts', 'idle-exit.ts'],
-  ['main.ts']
+  ['main.ts'],
+  // Loads it.
+  ['start.ts']
 ]
 
 /** What of the daemon cli/ shares; it sees all else through the bus. */

@@ -150,3 +150,19 @@ t.test('of two who create the same machine at once, one gets it and the other is
   const results = await Promise.all(leaders.map((leader) => host.run(create('both', leader), { reject: false })))
   t.strictSame(results.map(({ exitCode }) => exitCode).sort(), [0, 1])
 })
+
+t.test('a daemon that ends keeps its compiled code for the next one, a killed one does not', async (t) => {
+  const unit = 'systemd-machined.service'
+  const look = async (): Promise<string> =>
+    (await host.run(['stat', '-c', '%a %U', '/run/machined/code'], { reject: false })).stdout
+  await host.run(['systemctl', 'stop', unit])
+  t.equal(await look(), '600 root')
+  await host.run(['systemctl', 'start', unit])
+  t.equal(await look(), '', 'taken')
+  await host.run(['systemctl', 'kill', '--signal=KILL', unit])
+  await host.waitFor(
+    async () => (await host.run(call('ListMachines'), { reject: false })).exitCode === 0,
+    'the next one'
+  )
+  t.equal(await look(), '')
+})
