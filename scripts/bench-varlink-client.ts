@@ -5,7 +5,7 @@ import { connectUnix, MessageReceiver, sendMessage } from '../daemon/linux/unix-
 
 const socketPath = '/run/systemd/machine/io.systemd.Machine'
 const interfaceName = 'io.systemd.Machine'
-const warmUpMs = 400
+const warmUpMs = 2000
 /** For what rests in between: as many calls as V8 needs to have compiled what they take, and as make a median. */
 const longWarmUpMs = 8000
 const longMeasureMs = 3000

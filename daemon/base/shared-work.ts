@@ -36,3 +36,18 @@ export class SharedWork<T> {
     return result
   }
 }
+
+/** The same for each of many subjects; of those that nobody waits for nothing is kept. */
+export class SharedWorks<T> {
+  readonly #works = new Map<string, SharedWork<T>>()
+
+  /** As SharedWork.run(). What is asked for by the same subject is the same work, whoever brings it. */
+  run(subject: string, work: () => Promise<T>): Promise<T> {
+    let shared = this.#works.get(subject)
+    if (shared === undefined) {
+      shared = new SharedWork(work, () => this.#works.delete(subject))
+      this.#works.set(subject, shared)
+    }
+    return shared.run()
+  }
+}

@@ -1,6 +1,6 @@
 import { ExplainedError, isSystemError, strerrorCode } from '../base/errors.ts'
 import { LimitedWork } from '../base/limited-work.ts'
-import { SharedWork } from '../base/shared-work.ts'
+import { SharedWorks } from '../base/shared-work.ts'
 import { type CommandResult, followCommand, type FollowedCommand } from '../linux/command.ts'
 import type { SystemIdentity } from '../linux/system-identity.ts'
 
@@ -39,7 +39,7 @@ const complaints: readonly (readonly [text: string, code: string])[] = [
 /** Reads disk images, a few at a time and each by one program only. */
 export class Dissector {
   readonly #work = new LimitedWork({ most: MOST_AT_ONCE, slowMs: SLOW_MS, mostSlow: MOST_SLOW })
-  readonly #reads = new Map<string, SharedWork<CommandResult>>()
+  readonly #reads = new SharedWorks<CommandResult>()
   #knowsPolicy = true
 
   /**
@@ -49,22 +49,10 @@ export class Dissector {
    */
   async read(path: string): Promise<SystemIdentity> {
     try {
-      return identityOf(await this.#readOf(path).run())
+      return identityOf(await this.#reads.run(path, () => this.#run(path)))
     } catch (error) {
       throw isSystemError(error) && error.code === 'ENOENT' ? failure('EOPNOTSUPP') : error
     }
-  }
-
-  #readOf(path: string): SharedWork<CommandResult> {
-    let read = this.#reads.get(path)
-    if (read === undefined) {
-      read = new SharedWork(
-        () => this.#run(path),
-        () => this.#reads.delete(path)
-      )
-      this.#reads.set(path, read)
-    }
-    return read
   }
 
   async #run(path: string): Promise<CommandResult> {

@@ -1,5 +1,5 @@
 import { MachinedError } from '../base/errors.ts'
-import { SharedWork } from '../base/shared-work.ts'
+import { SharedWork, SharedWorks } from '../base/shared-work.ts'
 import type { IdentityPart, SystemIdentity } from '../linux/system-identity.ts'
 import type { Image } from './image.ts'
 import type { ImagePlaces } from './places.ts'
@@ -19,6 +19,9 @@ export class Images {
   readonly #reader: Searcher
   /** What was found last when it was looked for all. */
   #found: readonly Image[] = []
+  // Clients ask for several things of an image in one go.
+  readonly #finds = new SharedWorks<Image | undefined>()
+  readonly #reads = new SharedWorks<ImageInside>()
   readonly #lists = new SharedWork(() => this.#list())
 
   constructor(places: ImagePlaces) {
@@ -31,9 +34,8 @@ export class Images {
    * The image of a name; undefined when there is none. Throws SystemError for a search directory that cannot be read,
    * ETIMEDOUT for a file system that does not answer, EBUSY while earlier searches hang in one.
    */
-  async find(name: string): Promise<Image | undefined> {
-    const found = await this.#searcher.search({ name })
-    return 'image' in found ? found.image : undefined
+  find(name: string): Promise<Image | undefined> {
+    return this.#finds.run(name, () => this.#find(name))
   }
 
   /** The image of a name. Throws NoSuchImage, and as find(). */
@@ -47,17 +49,27 @@ export class Images {
   }
 
   /** Looks into an image, or into that of a name, for all or for one part. Throws as get(), and EBUSY while anybody runs or changes it. */
-  async readInside(image: Image | string, part?: IdentityPart): Promise<ImageInside> {
-    const found = await this.#reader.search({ inside: image, part })
-    if (!('image' in found)) throw new Error('The search was another')
-    const name = typeof image === 'string' ? image : image.name
-    return { image: required(name, found.image), identity: found.identity }
+  readInside(image: Image | string, part?: IdentityPart): Promise<ImageInside> {
+    const which = typeof image === 'string' ? image : image.path
+    return this.#reads.run(`${part ?? ''}:${which}`, () => this.#readInside(image, part))
   }
 
   /** Ends the threads; who waits gets ECANCELED. */
   close(): void {
     this.#searcher.close()
     this.#reader.close()
+  }
+
+  async #find(name: string): Promise<Image | undefined> {
+    const found = await this.#searcher.search({ name })
+    return 'image' in found ? found.image : undefined
+  }
+
+  async #readInside(image: Image | string, part: IdentityPart | undefined): Promise<ImageInside> {
+    const found = await this.#reader.search({ inside: image, part })
+    if (!('image' in found)) throw new Error('The search was another')
+    const name = typeof image === 'string' ? image : image.name
+    return { image: required(name, found.image), identity: found.identity }
   }
 
   async #list(): Promise<readonly Image[]> {

@@ -1,5 +1,6 @@
 import { constants as os } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { compileEarly } from '../base/early-compilation.ts'
 import { systemError } from '../base/errors.ts'
 import { type Answer, type Job, PROGRESS, type Request } from './thread-jobs.ts'
 import { errorOfFailure } from './thread-failure.ts'
@@ -95,6 +96,8 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   #take(): Worker {
     const worker = this.#idle.pop()
     if (worker === undefined) {
+      // What takes a thread is often done for each of thousands of files.
+      compileEarly()
       // Descriptors go from thread to thread here.
       return new Worker(this.#entry, { trackUnmanagedFds: false, resourceLimits })
     }

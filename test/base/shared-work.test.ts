@@ -1,6 +1,6 @@
 import t from 'tap'
 import { setImmediate } from 'node:timers/promises'
-import { SharedWork } from '../../daemon/base/shared-work.ts'
+import { SharedWork, SharedWorks } from '../../daemon/base/shared-work.ts'
 
 t.test('who comes while work is under way shares the next run', async (t) => {
   const runs: { resolve: (value: number) => void; reject: (error: Error) => void }[] = []
@@ -28,4 +28,19 @@ t.test('who comes while work is under way shares the next run', async (t) => {
   t.equal(idle, 1)
   void work.run()
   t.equal(runs.length, 4, 'one that comes later is begun at once')
+})
+
+t.test('work for one subject is not shared with that for another, and not kept', async (t) => {
+  const begun: string[] = []
+  const works = new SharedWorks<string>()
+  const run = (subject: string): Promise<string> =>
+    works.run(subject, async () => {
+      const number = begun.push(subject)
+      await setImmediate()
+      return `${subject} ${String(number)}`
+    })
+  t.same(await Promise.all(['a', 'a', 'b', 'a'].map(run)), ['a 1', 'a 3', 'b 2', 'a 3'])
+  t.same(begun, ['a', 'b', 'a'])
+  await setImmediate()
+  t.equal(await works.run('a', () => Promise.resolve('new')), 'new', 'what was brought before is forgotten')
 })

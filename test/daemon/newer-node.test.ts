@@ -42,6 +42,10 @@ t.test('and all of its parts work by it', async (t) => {
   })
   await host.run(['machinectl', 'terminate', 'box'])
   await client.waitTillGone('box')
+  // This one runs what the one before has compiled.
+  await host.run(['systemctl', 'restart', UNIT])
+  t.match(await client.output('machinectl', 'image-status', 'copy'), 'Type: directory')
+  t.equal(await client.output('systemctl', 'show', '-P', 'NRestarts', UNIT), '0')
   const log = await client.output('journalctl', '-u', UNIT, '-o', 'cat', '--no-pager')
   t.notMatch(log, /because of a bug|Warning|Fatal/)
 })
