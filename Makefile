@@ -10,8 +10,10 @@ CONFIGS = tsconfig.json tsconfig.build.json package-lock.json
 
 # One file instead of hundreds: loading modules was the longest part of the start; and CommonJS, which Node loads faster
 # than ES modules. The native part of koffi stays outside; usocket, x11 and event-stream are for transports of dbus-next that we
-# do not use. Left out with them is what the code we use of dbus-next and pino would load, but never call.
+# do not use. Left out with them is what the code we use of dbus-next and pino would load, but never call. What is imported
+# later is required then: kept code (daemon/base/kept-program.ts) cannot import.
 BUNDLE = npx esbuild --bundle --platform=node --format=cjs --out-extension:.js=.cjs --target=node20 --log-level=warning \
+	--supported:dynamic-import=false \
 	--alias:koffi=./scripts/koffi.cjs --external:usocket --external:x11 --external:event-stream \
 	$(foreach name,assert xml2js thread-stream sonic-boom on-exit-leak-free net crypto,--alias:$(name)=./scripts/left-out.cjs) \
 	--banner:js="const importMeta = { url: require('node:url').pathToFileURL(__filename).href, dirname: __dirname };" \

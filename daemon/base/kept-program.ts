@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import { constants, Script } from 'node:vm'
+import { Script } from 'node:vm'
 
 /** What the build puts at a program's end: a comment with the hash of all before. */
 const MARK = /\n\/\/ ([0-9a-f]{64})\n$/
@@ -10,8 +10,8 @@ const MARK_BYTES = 64
 type Body = (require: NodeJS.Require, module: { exports: unknown }, __filename: string, __dirname: string) => void
 
 /**
- * A CommonJS program whose code is kept from one run to the next as V8 has compiled it, which halves the time that it
- * takes to load. V8 itself sees to it that code of another version, or compiled with other flags, is not taken; that it
+ * A CommonJS program, without import(), whose code is kept from one run to the next as V8 has compiled it, which halves
+ * the time that it takes to load. V8 itself sees to it that code of another version, or compiled with other flags, is not taken; that it
  * belongs to this very program is told by the mark at its end, without which nothing is kept.
  *
  * V8 trusts the kept code without a look: its file must be writable by none but who runs the program, and on a file
@@ -35,7 +35,6 @@ export class KeptProgram {
     const cachedData = this.#take()
     this.#script = new Script(`(function (require, module, __filename, __dirname) {${source}})`, {
       filename: path,
-      importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
       ...(cachedData && { cachedData })
     })
     this.wasKept = cachedData !== undefined && this.#script.cachedDataRejected === false
