@@ -50,10 +50,10 @@ const openPTY = (name: string): Promise<RunResult> => client.call('OpenMachinePT
 const openShell = (name: string, program = '/bin/true'): Promise<RunResult> =>
   client.call('OpenMachineShell', 'sssasas', name, '', program, '0', '0')
 
-/** How many descriptors the daemon has open, but for those that come with a thread, of which there may be one more. */
+/** How many descriptors the daemon has open, but for those that come with a thread, of which there may be the first, or one more. */
 async function openDescriptors(): Promise<number> {
   const links = await client.output('sh', '-c', 'readlink /proc/$0/fd/*', String(await daemonPid(host)))
-  return links.split('\n').filter((link) => !/^(anon_inode:\[event|mnt:|pipe:|\/$)/.test(link)).length
+  return links.split('\n').filter((link) => !/^(anon_inode:\[event|mnt:|pipe:|\/$|\/dev\/null$)/.test(link)).length
 }
 
 /** Runs `work`, then waits till the daemon, which must be the same, has as few descriptors as before. */

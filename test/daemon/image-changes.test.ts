@@ -148,7 +148,7 @@ function comparable(text: string): string {
   return text
     .replace(/^([^\s/]+ 0o4\d+ .*) \d{18,} /gm, '$1 top ')
     .replace(/ 1[789]\d{17} /g, ' now ')
-    .replace(/('user.crtime_usec', )b'.*?'/g, '$1time')
+    .replace(/('user.crtime_usec', )b(['"]).*?\2/g, '$1time')
 }
 
 for (const { root, systemd } of ROOTS) {

@@ -47,11 +47,11 @@ void t.test('switching daemons while a machine runs', { skip: !isRoot && 'needs 
   const program = async (): Promise<string> => (await host.run(argv)).stdout
   const list = async (): Promise<string> => (await host.run(['machinectl', 'list', '--no-legend'])).stdout
 
-  t.match(await program(), /main\.cjs/)
+  t.match(await program(), /start\.cjs/)
   await host.useStock()
   t.match(await program(), /path=\S*\/systemd-machined /)
   t.match(await list(), /^guest +container/)
   await host.useOurs()
-  t.match(await program(), /main\.cjs/)
+  t.match(await program(), /start\.cjs/)
   t.match(await list(), /^guest +container/)
 })
