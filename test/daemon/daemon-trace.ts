@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import type { TestHost } from '../host/host.ts'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { isGone, type TestHost } from '../host/host.ts'
 import { Client } from './client.ts'
 
 const UNIT = 'systemd-machined.service'
@@ -26,11 +26,6 @@ async function daemonPid(host: TestHost): Promise<string> {
   const found = readdirSync('/proc').find((name) => /^\d+$/.test(name) && isIt(name))
   if (found === undefined) throw new Error(`There is no process ${inner}`)
   return found
-}
-
-/** Whether a process is no more, but for what its parent has yet to see. */
-function hasEnded(pid: string): boolean {
-  return !existsSync(`/proc/${pid}`) || /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
 }
 
 /** What strace(1), told so, says of the daemon while something is done; with `-f` also of all its threads and children. */
@@ -65,7 +60,7 @@ export async function killedAt(
   const pid = await daemonPid(host)
   const inject = ['-e', `trace=${kind}`, '-e', `inject=${kind}:signal=KILL:when=${count}`]
   const said = await traced(host, [...options, ...inject], work)
-  const killed = said.includes('killed by SIGKILL') || hasEnded(pid)
+  const killed = said.includes('killed by SIGKILL') || isGone(pid)
   const client = new Client(host)
   if (killed) await host.waitFor(async () => (await client.call('ListMachines')).exitCode === 0, 'the next daemon')
   return killed

@@ -276,8 +276,8 @@ async function kill(process: ChildProcess): Promise<void> {
   await exit
 }
 
-/** Whether a process has ended; who reaps it is not ours to say once its parent was killed. */
-function isGone(pid: number): boolean {
+/** Whether a process has ended, as this machine numbers it; who reaps it is not ours to say once its parent was killed. */
+export function isGone(pid: number | string): boolean {
   try {
     return /\) [ZX] /.test(readFileSync(`/proc/${String(pid)}/stat`, 'utf8'))
   } catch {
