@@ -2,7 +2,7 @@ import { constants as os } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { compileEarly } from '../base/early-compilation.ts'
 import { systemError } from '../base/errors.ts'
-import { type Answer, type Job, PROGRESS, type Request } from './thread-jobs.ts'
+import { type Answer, type Job, PROGRESS, READY, type Request } from './thread-jobs.ts'
 import { errorOfFailure } from './thread-failure.ts'
 
 /** How long a thread without work is kept; starting one takes 30 ms. */
@@ -15,7 +15,10 @@ const MOST_HANGING = 32
 
 /** How long a job is waited for. */
 export interface Patience {
-  /** Milliseconds without progress after which it hangs. It may come to an end nevertheless, which nobody learns then. */
+  /**
+   * Milliseconds without progress, once its thread is there, after which it hangs. It may come to an end nevertheless, which
+   * nobody learns then.
+   */
   readonly ms: number
   /** What it is about: while one hangs, others about the same are refused. */
   readonly subject: string
@@ -39,6 +42,8 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   readonly #entry: URL
   readonly #idle: Worker[] = []
   readonly #timers = new Map<Worker, NodeJS.Timeout>()
+  /** A host that is busy enough takes seconds to start one. */
+  readonly #starting = new WeakSet<Worker>()
   /** Threads that are not waited for any more, with what they hang at. */
   readonly #hanging = new Map<Worker, string>()
 
@@ -57,7 +62,11 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
     const worker = this.#take()
     let stopWaiting = (): void => undefined
     const result = await new Promise<unknown>((resolve, reject) => {
-      worker.on('message', (answer: Answer | typeof PROGRESS) => {
+      worker.on('message', (answer: Answer | typeof PROGRESS | typeof READY) => {
+        if (answer === READY) {
+          this.#starting.delete(worker)
+          return
+        }
         if (answer === PROGRESS) {
           moved?.()
           return
@@ -71,7 +80,9 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
       // The thread is over then.
       worker.once('error', reject)
       if (patience !== undefined) {
-        stopWaiting = whenStill(patience, () => {
+        // Never twice the same while it starts.
+        const progress = (): unknown => (this.#starting.has(worker) ? {} : patience.progress?.())
+        stopWaiting = whenStill(patience.ms, progress, () => {
           this.#hanging.set(worker, patience.subject)
           worker.unref()
           reject(systemError(os.errno.ETIMEDOUT, String(job), patience.subject))
@@ -99,7 +110,9 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
       // What takes a thread is often done for each of thousands of files.
       compileEarly()
       // Descriptors go from thread to thread here.
-      return new Worker(this.#entry, { trackUnmanagedFds: false, resourceLimits })
+      const started = new Worker(this.#entry, { trackUnmanagedFds: false, resourceLimits })
+      this.#starting.add(started)
+      return started
     }
     clearTimeout(this.#timers.get(worker))
     worker.ref()
@@ -129,11 +142,11 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   }
 }
 
-/** Calls `tell` once there was no progress for so long; gives what keeps it from that. */
-function whenStill({ ms, progress }: Patience, tell: () => void): () => void {
-  let before = progress?.()
+/** Calls `tell` once what `progress` gives stayed the same for so many ms; gives what keeps it from that. */
+function whenStill(ms: number, progress: () => unknown, tell: () => void): () => void {
+  let before = progress()
   const timer = setTimeout(() => {
-    const now = progress?.()
+    const now = progress()
     if (now === before) tell()
     else timer.refresh()
     before = now

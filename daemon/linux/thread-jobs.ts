@@ -13,6 +13,8 @@ export interface Request {
 /** How a job ended. */
 export type Answer = { readonly result: unknown } | { readonly failure: Failure }
 
+/** What a thread sends first. */
+export const READY = 'ready'
 /** What a thread sends while it works, when there is more to be seen of it. */
 export const PROGRESS = 'progress'
 
@@ -26,6 +28,7 @@ export function serveJobs(jobs: Readonly<Record<string, Job>>): void {
   parentPort?.on('message', ({ job, args }: Request) => {
     parentPort?.postMessage(perform(jobs[job] as (args: unknown) => unknown, args))
   })
+  parentPort?.postMessage(READY)
 }
 
 function perform(job: (args: unknown) => unknown, args: unknown): Answer {
