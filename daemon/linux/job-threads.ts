@@ -65,6 +65,7 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
       worker.on('message', (answer: Answer | typeof PROGRESS | typeof READY) => {
         if (answer === READY) {
           this.#starting.delete(worker)
+          wait()
           return
         }
         if (answer === PROGRESS) {
@@ -79,15 +80,15 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
       })
       // The thread is over then.
       worker.once('error', reject)
-      if (patience !== undefined) {
-        // Never twice the same while it starts.
-        const progress = (): unknown => (this.#starting.has(worker) ? {} : patience.progress?.())
-        stopWaiting = whenStill(patience.ms, progress, () => {
+      const wait = (): void => {
+        if (patience === undefined) return
+        stopWaiting = whenStill(patience, () => {
           this.#hanging.set(worker, patience.subject)
           worker.unref()
           reject(systemError(os.errno.ETIMEDOUT, String(job), patience.subject))
         })
       }
+      if (!this.#starting.has(worker)) wait()
       const request: Request = { job: String(job), args }
       worker.postMessage(request)
     })
@@ -142,11 +143,11 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   }
 }
 
-/** Calls `tell` once what `progress` gives stayed the same for so many ms; gives what keeps it from that. */
-function whenStill(ms: number, progress: () => unknown, tell: () => void): () => void {
-  let before = progress()
+/** Calls `tell` once there was no progress for so long; gives what keeps it from that. */
+function whenStill({ ms, progress }: Patience, tell: () => void): () => void {
+  let before = progress?.()
   const timer = setTimeout(() => {
-    const now = progress()
+    const now = progress?.()
     if (now === before) tell()
     else timer.refresh()
     before = now
