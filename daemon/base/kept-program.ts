@@ -11,8 +11,8 @@ type Body = (require: NodeJS.Require, module: { exports: unknown }, __filename: 
 
 /**
  * A CommonJS program, without import(), whose code is kept from one run to the next as V8 has compiled it, which halves
- * the time that it takes to load. V8 itself sees to it that code of another version, or compiled with other flags, is not taken; that it
- * belongs to this very program is told by the mark at its end, without which nothing is kept.
+ * the time that it takes to load. V8 itself sees to it that code of another version, or compiled with other flags, is not
+ * taken; that it belongs to this very program is told by the mark at its end, without which nothing is kept.
  *
  * V8 trusts the kept code without a look: its file must be writable by none but who runs the program, and on a file
  * system that a loss of power leaves nothing of. Kept code is removed before it is run, so that a run that fails of it is
@@ -64,8 +64,7 @@ export class KeptProgram {
     try {
       const kept = readFileSync(this.#place)
       rmSync(this.#place)
-      const isOurs = this.#mark !== undefined && kept.toString('latin1', 0, MARK_BYTES) === this.#mark
-      return isOurs ? kept.subarray(MARK_BYTES) : undefined
+      return kept.toString('latin1', 0, MARK_BYTES) === this.#mark ? kept.subarray(MARK_BYTES) : undefined
     } catch {
       return undefined
     }

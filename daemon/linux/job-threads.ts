@@ -42,8 +42,6 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
   readonly #entry: URL
   readonly #idle: Worker[] = []
   readonly #timers = new Map<Worker, NodeJS.Timeout>()
-  /** A host that is busy enough takes seconds to start one. */
-  readonly #starting = new WeakSet<Worker>()
   /** Threads that are not waited for any more, with what they hang at. */
   readonly #hanging = new Map<Worker, string>()
 
@@ -59,12 +57,12 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
     { moved, patience }: JobOptions = {}
   ): Promise<ReturnType<J[K]>> {
     if (patience !== undefined) this.#requireAnswers(patience)
-    const worker = this.#take()
+    const idle = this.#takeIdle()
+    const worker = idle ?? this.#start()
     let stopWaiting = (): void => undefined
     const result = await new Promise<unknown>((resolve, reject) => {
       worker.on('message', (answer: Answer | typeof PROGRESS | typeof READY) => {
         if (answer === READY) {
-          this.#starting.delete(worker)
           wait()
           return
         }
@@ -88,7 +86,8 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
           reject(systemError(os.errno.ETIMEDOUT, String(job), patience.subject))
         })
       }
-      if (!this.#starting.has(worker)) wait()
+      // A host that is busy enough takes seconds to start one.
+      if (idle !== undefined) wait()
       const request: Request = { job: String(job), args }
       worker.postMessage(request)
     })
@@ -105,19 +104,19 @@ export class JobThreads<J extends Readonly<Record<keyof J, Job>>> {
     if (isFull || [...this.#hanging.values()].includes(subject)) throw systemError(os.errno.EBUSY, 'begin', subject)
   }
 
-  #take(): Worker {
+  #takeIdle(): Worker | undefined {
     const worker = this.#idle.pop()
-    if (worker === undefined) {
-      // What takes a thread is often done for each of thousands of files.
-      compileEarly()
-      // Descriptors go from thread to thread here.
-      const started = new Worker(this.#entry, { trackUnmanagedFds: false, resourceLimits })
-      this.#starting.add(started)
-      return started
-    }
+    if (worker === undefined) return undefined
     clearTimeout(this.#timers.get(worker))
     worker.ref()
     return worker
+  }
+
+  #start(): Worker {
+    // What takes a thread is often done for each of thousands of files.
+    compileEarly()
+    // Descriptors go from thread to thread here.
+    return new Worker(this.#entry, { trackUnmanagedFds: false, resourceLimits })
   }
 
   /** One is kept for a while, as jobs often come one after the other. */
